@@ -1,0 +1,55 @@
+//! Every bound in the system, side by side.
+//!
+//! Each is here so that an operator, a reviewer and a test read the same number. What a user may
+//! change is a setting; its default is in `config/tracer.toml`.
+
+/// Most Unicode scalars in the name of a workflow or a step, in a version and in a correlation id.
+pub const NAME_CHARS: usize = 200;
+/// Most Unicode scalars in a step's type.
+pub const STEP_TYPE_CHARS: usize = 64;
+
+/// Most attributes on one execution or step.
+pub const ATTRIBUTES: usize = 64;
+/// Most bytes in an attribute's key.
+pub const ATTRIBUTE_KEY_BYTES: usize = 128;
+/// Most bytes in an attribute's value, written as JSON.
+pub const ATTRIBUTE_VALUE_BYTES: usize = 4 * 1024;
+/// Most bytes in all attributes of one execution or step, keys and values together.
+pub const ATTRIBUTES_BYTES: usize = 32 * 1024;
+
+/// Most bytes in an execution's input, and in its output, each written as JSON.
+pub const PAYLOAD_BYTES: usize = 64 * 1024;
+/// Bytes of an error's message that are kept; what is longer is cut and marked.
+pub const ERROR_MESSAGE_BYTES: usize = 8 * 1024;
+/// Bytes of an error's stack that are kept; what is longer is cut and marked.
+pub const ERROR_STACK_BYTES: usize = 32 * 1024;
+/// Most attempts one step may count.
+pub const ATTEMPTS: u32 = 1_000_000;
+
+/// Most bytes in the body of an ordinary request.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// Most bytes in the body of an import, which carries a whole execution.
+pub const IMPORT_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most steps in one imported execution.
+pub const IMPORT_STEPS: usize = 20_000;
+/// Deepest nesting of arrays and objects in a JSON body.
+pub const JSON_DEPTH: usize = 32;
+/// Most bytes in an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+
+/// Longest duration that is believed, in days: what is longer is a unit mistaken by the client.
+pub const DURATION_DAYS: u64 = 400;
+/// How far ahead of the service's clock a given time may lie, in hours.
+pub const FUTURE_HOURS: i64 = 24;
+
+/// Most rows that one page of a listing holds, and the number when the client names none.
+pub const PAGE_ROWS: usize = 1_000;
+/// Rows in one page when the client does not say.
+pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// Steps shown with an execution before a cursor takes over.
+pub const STEPS_SHOWN: usize = 1_000;
+/// Most `attribute=key:value` filters in one listing.
+pub const ATTRIBUTE_FILTERS: usize = 8;
+
+/// Most step names of one workflow that have baselines; further ones are recorded without.
+pub const STEP_NAMES_PER_WORKFLOW: u64 = 1_000;
