@@ -1,2 +1,30 @@
-//! placeholder
-fn main() {}
+//! The project's own chores. `cargo xtask --help` lists them.
+
+mod ci;
+mod sources;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Runs what must pass besides the tests: formatting, clippy, rustdoc, tidy.
+    Ci,
+    /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().chore {
+        Chore::Ci => ci::run(),
+        Chore::Tidy => tidy::run(),
+    }
+}

@@ -1,1 +1,10 @@
-//! placeholder
+//! Looks at work that runs, without being asked.
+//!
+//! Each task is an idempotent function without input, to be woken by a period: what it finds is in
+//! the store, so that any replica may run it, and a restart changes nothing.
+//!
+//! Not here: what is too long (`tracer_core::detect`), or how often to look (`tracer-api`).
+
+mod abandoned;
+
+pub use abandoned::AbandonedExecutions;

@@ -1,10 +1,23 @@
 //! The domain of Tracer: executions and steps, how long is normal, and what is a bottleneck.
 //!
 //! Values in, values out: no runtime, no driver, no socket, no clock of its own. The traits in
-//! [`repository`] and [`clock`] are the seams that the outer crates implement.
+//! [`repository`] and [`clock`] are the seams that the outer crates implement; [`record`] is what
+//! every store does with a batch of commands.
 
+pub mod attributes;
 pub mod baseline;
+pub mod clock;
+pub mod cohort;
+pub mod detect;
+pub mod execution;
+pub mod failure;
 pub mod ids;
 pub mod limits;
 pub mod name;
+pub mod payload;
+pub mod record;
+pub mod repository;
+pub mod step;
+#[cfg(any(test, feature = "test-util"))]
+pub mod test_util;
 pub mod time;

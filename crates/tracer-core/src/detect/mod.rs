@@ -1,0 +1,15 @@
+//! Judging a step against its own history.
+//!
+//! A [`Rule`] turns a reference into limits, a [`Policy`] says which rule holds for which step, and
+//! a [`Bottleneck`] is what a step over its limits is told. Not here: how the reference is kept
+//! (`baseline`), or who is told (`incident`).
+
+mod factor_of_mean;
+mod policy;
+mod rule;
+mod verdict;
+
+pub use factor_of_mean::FactorOfMean;
+pub use policy::{Policy, PolicyEntry};
+pub use rule::{Limits, Rule};
+pub use verdict::{Bottleneck, Severity};

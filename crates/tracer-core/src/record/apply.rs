@@ -1,0 +1,508 @@
+//! Carries out a batch in memory.
+//!
+//! Invariant: a refused command leaves the working set as it was.
+
+use super::command::{
+    Command, CompleteStep, Completion, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
+    StartExecution, StartStep,
+};
+use super::needs::{key_of, sample_time};
+use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted};
+use super::working_set::{Closing, ExecutionEnd, ExecutionHead, IdempotencyRecord, StepKey, WorkingSet, Written};
+use crate::baseline::{Ending, Segment};
+use crate::cohort::BaselineKey;
+use crate::detect::{Bottleneck, Policy, Severity};
+use crate::execution::{Execution, ExecutionStatus, Transition};
+use crate::failure::Failure;
+use crate::ids::ExecutionId;
+use crate::name::{StepName, WorkflowName};
+use crate::step::{Step, StepStatus, StepTimes};
+use crate::time::{Micros, Timestamp};
+
+/// How long an `Idempotency-Key` holds: 24 hours.
+const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
+
+/// When a running step without enough history is first looked at.
+const FIRST_LOOK: Micros = Micros::from_secs(60);
+
+/// Carries out commands in order, each on what the ones before it left.
+///
+/// The working set must hold what [`super::FirstNeeds`], [`super::HistoryNeeds`] and
+/// [`super::segment_needs`] asked for. What is to be written is left in it.
+pub fn apply(policy: &Policy, requests: &[Request], set: &mut WorkingSet) -> Vec<Result<Answer, Refusal>> {
+    requests.iter().map(|request| carry_out(policy, request, set)).collect()
+}
+
+fn carry_out(policy: &Policy, request: &Request, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    let now = request.received_at;
+    let Some(idempotency) = request.idempotency else {
+        return record(policy, &request.command, now, set);
+    };
+    if let Some(kept) = set.idempotency.get(&idempotency.scope)
+        && now.since(kept.created_at) < IDEMPOTENCY_KEPT
+    {
+        let same = kept.body == idempotency.body;
+        return if same { Ok(repeated(kept.outcome.clone())) } else { Err(Refusal::IdempotencyKeyReused) };
+    }
+    let answer = record(policy, &request.command, now, set)?;
+    let kept = IdempotencyRecord { body: idempotency.body, outcome: answer.outcome.clone(), created_at: now };
+    set.idempotency.insert(idempotency.scope, kept.clone());
+    set.new_idempotency.insert(idempotency.scope, kept);
+    Ok(answer)
+}
+
+fn record(policy: &Policy, command: &Command, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    match command {
+        Command::StartExecution(start) => start_execution(start, now, set),
+        Command::StartStep(start) => start_step(policy, start, now, set),
+        Command::CompleteStep(complete) => complete_step(policy, complete, now, set),
+        Command::EndExecution(end) => end_execution(end, now, set),
+        Command::RecordExecution(execution) => record_execution(policy, execution, now, set),
+        Command::Rebaseline(step) => rebaseline(step, set),
+    }
+}
+
+fn fresh(outcome: Outcome) -> Answer {
+    Answer { outcome, fresh: true }
+}
+
+fn repeated(outcome: Outcome) -> Answer {
+    Answer { outcome, fresh: false }
+}
+
+fn start_execution(start: &StartExecution, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    if let Some(known) = set.executions.get(&start.id) {
+        // The batch was replayed: ids are minted before it, so this is the same command.
+        let started =
+            ExecutionStarted { id: start.id, workflow: known.workflow.clone(), started_at: known.started_at };
+        return Ok(repeated(Outcome::ExecutionStarted(started)));
+    }
+    if start.parent.is_some_and(|parent| !set.executions.contains_key(&parent)) {
+        return Err(Refusal::UnknownParentExecution);
+    }
+    set.executions.insert(start.id, head_of(start, now));
+    set.new_executions.insert(start.id, row_of(start, now));
+    let started =
+        ExecutionStarted { id: start.id, workflow: start.workflow.clone(), started_at: start.started_at };
+    Ok(fresh(Outcome::ExecutionStarted(started)))
+}
+
+fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
+    ExecutionHead {
+        workflow: start.workflow.clone(),
+        status: ExecutionStatus::Running,
+        started_at: start.started_at,
+        ended_at: None,
+        duration: None,
+        recorded_at: now,
+        steps_completed: 0,
+    }
+}
+
+fn row_of(start: &StartExecution, now: Timestamp) -> Execution {
+    Execution {
+        id: start.id,
+        workflow: start.workflow.clone(),
+        status: ExecutionStatus::Running,
+        started_at: start.started_at,
+        ended_at: None,
+        duration: None,
+        correlation_id: start.correlation_id.clone(),
+        version: start.version.clone(),
+        attributes: start.attributes.clone(),
+        input: start.input.clone(),
+        output: None,
+        failure: None,
+        parent: start.parent,
+        link: start.link,
+        simulated: start.simulated,
+        recorded_at: now,
+        steps_completed: 0,
+        worst: None,
+    }
+}
+
+fn start_step(policy: &Policy, start: &StartStep, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    let execution = set.executions.get(&start.execution).ok_or(Refusal::UnknownExecution)?;
+    let workflow = execution.workflow.clone();
+    let key = (start.execution, start.id);
+    if let Some(known) = set.steps.get(&key) {
+        return Ok(repeated(outcome_of(&workflow, known)));
+    }
+    if execution.status != ExecutionStatus::Running {
+        return Err(Refusal::ExecutionHasEnded(execution.status));
+    }
+    if let Some(ParentStep::Named(parent)) = start.parent
+        && !set.steps.contains_key(&(start.execution, parent))
+    {
+        return Err(Refusal::UnknownParentStep);
+    }
+    let times = match &start.completion {
+        Some(end) => Some(StepTimes::resolve(start.started_at, end.ended_at, end.duration, now)?),
+        None => None,
+    };
+    let mut step = running_step(start, now);
+    if let (Some(completion), Some(times)) = (&start.completion, times) {
+        step.attributes.merge(&completion.attributes)?;
+        step.started_at = times.started_at;
+        finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+    } else {
+        step.judge_at = Some(wake_up(policy, &workflow, &step, set));
+    }
+    let outcome = outcome_of(&workflow, &step);
+    set.steps.insert(key, step);
+    set.written_steps.insert(key, Written::Insert);
+    Ok(fresh(outcome))
+}
+
+fn running_step(start: &StartStep, now: Timestamp) -> Step {
+    Step {
+        execution: start.execution,
+        id: start.id,
+        name: start.name.clone(),
+        step_type: start.step_type.clone(),
+        parent: start.parent.map(ParentStep::id),
+        attempt: start.attempt,
+        status: StepStatus::Running,
+        started_at: start.started_at.unwrap_or(now),
+        ended_at: None,
+        duration: None,
+        attributes: start.attributes.clone(),
+        failure: None,
+        bottleneck: None,
+        judge_at: None,
+        changed_at: now,
+    }
+}
+
+/// Returns when a step that starts will cross the warning limit of its history, if it does.
+fn wake_up(policy: &Policy, workflow: &WorkflowName, step: &Step, set: &WorkingSet) -> Timestamp {
+    let history = set.histories.get(&key_of(workflow, Some(&step.name)));
+    let reference = history.and_then(|history| history.baseline.reference());
+    let limits = reference.and_then(|reference| policy.limits(workflow, &step.name, &reference));
+    step.started_at + limits.map_or(FIRST_LOOK, |limits| limits.warning)
+}
+
+fn complete_step(
+    policy: &Policy,
+    complete: &CompleteStep,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
+    let execution = set.executions.get(&complete.execution).ok_or(Refusal::UnknownExecution)?;
+    let (workflow, execution_status) = (execution.workflow.clone(), execution.status);
+    let key = (complete.execution, complete.id);
+    let stored = set.steps.get(&key).ok_or(Refusal::UnknownStep)?;
+    let completion = &complete.completion;
+    match stored.status.transition(completion.status) {
+        Transition::Repeat => return Ok(repeated(outcome_of(&workflow, stored))),
+        Transition::Refuse => return Err(Refusal::StepHasEnded(stored.status)),
+        Transition::Take => {}
+    }
+    if execution_status != ExecutionStatus::Running {
+        return Err(Refusal::ExecutionHasEnded(execution_status));
+    }
+    let times = StepTimes::resolve(Some(stored.started_at), completion.ended_at, completion.duration, now)?;
+    let mut step = stored.clone();
+    step.attributes.merge(&completion.attributes)?;
+    finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+    let outcome = outcome_of(&workflow, &step);
+    set.steps.insert(key, step);
+    set.written_steps.entry(key).or_insert(Written::Update);
+    Ok(fresh(outcome))
+}
+
+/// How a step ends.
+struct Finish<'a> {
+    status: StepStatus,
+    times: StepTimes,
+    failure: Option<&'a Failure>,
+}
+
+impl<'a> Finish<'a> {
+    fn of(completion: &'a Completion, times: StepTimes) -> Self {
+        Self { status: completion.status, times, failure: completion.failure.as_ref() }
+    }
+}
+
+/// Ends a step: judges it, and lets it enter its history.
+fn finish(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &mut Step,
+    finish: Finish<'_>,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) {
+    step.status = finish.status;
+    step.ended_at = Some(finish.times.ended_at);
+    step.duration = Some(finish.times.duration);
+    step.failure = finish.failure.cloned();
+    step.judge_at = None;
+    step.changed_at = now;
+    if step.status.is_judged() {
+        step.bottleneck = judge_and_learn(policy, workflow, &step.name, &finish, now, set);
+    }
+}
+
+/// Judges a duration by the history as it was before it, and then adds it.
+fn judge_and_learn(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &StepName,
+    finish: &Finish<'_>,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Option<Bottleneck> {
+    let key = key_of(workflow, Some(step));
+    // Beyond the bound on step names a step has no history: it is recorded, and not judged.
+    let history = set.histories.get_mut(&key)?;
+    let duration = finish.times.duration;
+    let judged = history.baseline.reference().and_then(|reference| {
+        let limits = policy.limits(workflow, step, &reference)?;
+        let severity = limits.severity(duration)?;
+        Some((Bottleneck::new(severity, duration, &reference, false), limits.warning))
+    });
+    let at = sample_time(finish.times.ended_at, now);
+    let segments = &mut history.segments;
+    let closed = if finish.status == StepStatus::Completed {
+        let clamp = judged.as_ref().map(|(_, limit)| *limit);
+        history.baseline.record(at, duration, clamp, segments)
+    } else {
+        history.baseline.count(at, Ending::Failed, segments)
+    };
+    write_history(set, key, closed);
+    judged.map(|(bottleneck, _)| bottleneck)
+}
+
+fn write_history(set: &mut WorkingSet, key: BaselineKey, closed: Option<Segment>) {
+    set.written_histories.insert(key, ());
+    set.written_segments.extend(closed.map(|segment| ((key, segment.day), segment)));
+}
+
+fn end_execution(end: &EndExecution, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    let head = set.executions.get(&end.id).ok_or(Refusal::UnknownExecution)?;
+    match head.status.transition(end.status) {
+        Transition::Repeat => return Ok(repeated(Outcome::ExecutionEnded(stored_end(end.id, head, set)))),
+        Transition::Refuse => return Err(Refusal::ExecutionHasEnded(head.status)),
+        Transition::Take => {}
+    }
+    let times = StepTimes::resolve(Some(head.started_at), end.ended_at, None, now)?;
+    let workflow = head.workflow.clone();
+    Ok(fresh(Outcome::ExecutionEnded(close_execution(end, &workflow, times, now, set))))
+}
+
+fn stored_end(id: ExecutionId, head: &ExecutionHead, set: &WorkingSet) -> ExecutionEnded {
+    let closing = set.closings.get(&id);
+    ExecutionEnded {
+        id,
+        workflow: head.workflow.clone(),
+        status: head.status,
+        started_at: head.started_at,
+        ended_at: head.ended_at.unwrap_or(head.started_at),
+        total: head.duration.unwrap_or_default(),
+        steps_completed: head.steps_completed,
+        bottlenecks: closing.map(|closing| judged_steps(&closing.bottlenecks)).unwrap_or_default(),
+    }
+}
+
+/// Returns the steps that have a verdict, in the order in which they started.
+fn judged_steps(steps: &[Step]) -> Vec<JudgedStep> {
+    let mut sorted: Vec<&Step> = steps.iter().collect();
+    sorted.sort_by_key(|step| (step.started_at, step.id));
+    let judged = |step: &Step| {
+        let bottleneck = step.bottleneck.clone()?;
+        Some(JudgedStep { id: step.id, name: step.name.clone(), bottleneck })
+    };
+    sorted.into_iter().filter_map(judged).collect()
+}
+
+/// Ends an execution that runs, and with it the steps still running.
+fn close_execution(
+    end: &EndExecution,
+    workflow: &WorkflowName,
+    times: StepTimes,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> ExecutionEnded {
+    let closing = set.closings.remove(&end.id).unwrap_or_default();
+    for mut step in closing.running {
+        let key = (step.execution, step.id);
+        let ended_at = times.ended_at.max(step.started_at);
+        step.status = StepStatus::Cancelled;
+        step.ended_at = Some(ended_at);
+        step.duration = Some(ended_at.since(step.started_at));
+        step.judge_at = None;
+        step.changed_at = now;
+        set.steps.insert(key, step);
+        set.written_steps.insert(key, Written::Update);
+    }
+    let bottlenecks = judged_steps(&closing.bottlenecks);
+    let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
+    write_end(end, times, closing.completed, worst, set);
+    learn_total(workflow, end.status, times, now, set);
+    ExecutionEnded {
+        id: end.id,
+        workflow: workflow.clone(),
+        status: end.status,
+        started_at: times.started_at,
+        ended_at: times.ended_at,
+        total: times.duration,
+        steps_completed: closing.completed,
+        bottlenecks,
+    }
+}
+
+fn write_end(
+    end: &EndExecution,
+    times: StepTimes,
+    steps_completed: u64,
+    worst: Option<Severity>,
+    set: &mut WorkingSet,
+) {
+    if let Some(head) = set.executions.get_mut(&end.id) {
+        head.status = end.status;
+        head.ended_at = Some(times.ended_at);
+        head.duration = Some(times.duration);
+        head.steps_completed = steps_completed;
+    }
+    if let Some(row) = set.new_executions.get_mut(&end.id) {
+        row.status = end.status;
+        row.ended_at = Some(times.ended_at);
+        row.duration = Some(times.duration);
+        row.output.clone_from(&end.output);
+        row.failure.clone_from(&end.failure);
+        row.steps_completed = steps_completed;
+        row.worst = worst;
+        return;
+    }
+    let stored = ExecutionEnd {
+        status: end.status,
+        ended_at: times.ended_at,
+        duration: times.duration,
+        output: end.output.clone(),
+        failure: end.failure.clone(),
+        steps_completed,
+        worst,
+    };
+    set.ended_executions.insert(end.id, stored);
+}
+
+/// Adds an execution's end to the history of its workflow.
+fn learn_total(
+    workflow: &WorkflowName,
+    status: ExecutionStatus,
+    times: StepTimes,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) {
+    let key = key_of(workflow, None);
+    let (Some(history), Some(ending)) = (set.histories.get_mut(&key), status.ending()) else { return };
+    let at = sample_time(times.ended_at, now);
+    let segments = &mut history.segments;
+    let closed = if ending == Ending::Completed {
+        history.baseline.record(at, times.duration, None, segments)
+    } else {
+        history.baseline.count(at, ending, segments)
+    };
+    write_history(set, key, closed);
+}
+
+fn record_execution(
+    policy: &Policy,
+    execution: &RecordExecution,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
+    let id = execution.start.id;
+    if let Some(known) = set.executions.get(&id) {
+        let execution = stored_end(id, known, set);
+        return Ok(repeated(Outcome::ExecutionRecorded { execution, steps: Vec::new() }));
+    }
+    let started_at = execution.start.started_at;
+    let times = StepTimes::resolve(Some(started_at), execution.end.ended_at, None, now)?;
+    start_execution(&execution.start, now, set)?;
+    let workflow = &execution.start.workflow;
+    let steps = execution.steps.iter().map(|step| record_step(policy, (id, step.id), workflow, step, now, set)).collect();
+    let execution = close_execution(&execution.end, workflow, times, now, set);
+    Ok(fresh(Outcome::ExecutionRecorded { execution, steps }))
+}
+
+fn record_step(
+    policy: &Policy,
+    key: StepKey,
+    workflow: &WorkflowName,
+    recorded: &RecordedStep,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> StepEnded {
+    let mut step = Step {
+        execution: key.0,
+        id: key.1,
+        name: recorded.name.clone(),
+        step_type: recorded.step_type.clone(),
+        parent: recorded.parent,
+        attempt: 1,
+        status: StepStatus::Running,
+        started_at: recorded.times.started_at,
+        ended_at: None,
+        duration: None,
+        attributes: recorded.attributes.clone(),
+        failure: None,
+        bottleneck: None,
+        judge_at: None,
+        changed_at: now,
+    };
+    let end = Finish { status: recorded.status, times: recorded.times, failure: recorded.failure.as_ref() };
+    finish(policy, workflow, &mut step, end, now, set);
+    let closing: &mut Closing = set.closings.entry(key.0).or_default();
+    closing.completed += u64::from(step.status == StepStatus::Completed);
+    if step.bottleneck.is_some() {
+        closing.bottlenecks.push(step.clone());
+    }
+    let ended = ended_step(workflow, &step, recorded.times);
+    set.steps.insert(key, step);
+    set.written_steps.insert(key, Written::Insert);
+    ended
+}
+
+fn rebaseline(step: &Rebaseline, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+    let key = key_of(&step.workflow, Some(&step.step));
+    let history = set.histories.get_mut(&key).ok_or(Refusal::UnknownHistory)?;
+    history.baseline.rebaseline();
+    set.written_histories.insert(key, ());
+    Ok(fresh(Outcome::Rebaselined))
+}
+
+/// Returns the answer that shows a step as it is.
+fn outcome_of(workflow: &WorkflowName, step: &Step) -> Outcome {
+    match (step.ended_at, step.duration) {
+        (Some(ended_at), Some(duration)) => {
+            let times = StepTimes { started_at: step.started_at, ended_at, duration };
+            Outcome::StepEnded(ended_step(workflow, step, times))
+        }
+        _ => Outcome::StepStarted(StepStarted {
+            id: step.id,
+            execution: step.execution,
+            workflow: workflow.clone(),
+            name: step.name.clone(),
+            step_type: step.step_type.clone(),
+            started_at: step.started_at,
+        }),
+    }
+}
+
+fn ended_step(workflow: &WorkflowName, step: &Step, times: StepTimes) -> StepEnded {
+    StepEnded {
+        id: step.id,
+        execution: step.execution,
+        workflow: workflow.clone(),
+        name: step.name.clone(),
+        step_type: step.step_type.clone(),
+        status: step.status,
+        started_at: times.started_at,
+        ended_at: times.ended_at,
+        duration: times.duration,
+        bottleneck: step.bottleneck.clone(),
+    }
+}

@@ -1,0 +1,34 @@
+//! Recording: what a batch of commands makes of what is stored.
+//!
+//! Every store does the same, in one transaction per batch:
+//!
+//! 1. [`FirstNeeds`] names the idempotency keys, executions and steps to load and lock;
+//! 2. [`HistoryNeeds`], which depends on those, names the baselines;
+//! 3. [`segment_needs`] names the baselines whose closed days are needed too (once per key and day);
+//! 4. [`apply`] decides, in memory and without I/O, and leaves the rows to write in the
+//!    [`WorkingSet`];
+//! 5. the store writes them and commits.
+//!
+//! So the rules of recording are written once, here, and a store is only loading and saving.
+//! Rows are locked in the order of these steps and sorted by key within each, which is what keeps
+//! batches of several replicas from deadlocking.
+
+mod apply;
+mod command;
+mod needs;
+mod outcome;
+mod working_set;
+
+pub use apply::apply;
+pub use command::{
+    Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope, ParentStep, Rebaseline,
+    RecordExecution, RecordedStep, Request, StartExecution, StartStep,
+};
+pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
+pub use outcome::{Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted};
+pub use working_set::{
+    Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+};
+
+#[cfg(test)]
+mod tests;

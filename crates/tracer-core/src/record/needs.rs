@@ -1,0 +1,268 @@
+//! What a batch must load, and which commands may share one.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::command::{Command, Completion, IdempotencyScope, ParentStep, Request};
+use super::working_set::{StepKey, WorkingSet};
+use crate::cohort::{BaselineKey, Cohort};
+use crate::ids::ExecutionId;
+use crate::name::{StepName, WorkflowName};
+use crate::step::{StepStatus, StepTimes};
+use crate::time::Timestamp;
+
+/// How an execution's row is held until the batch commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// Not at all: it is only looked up.
+    Look,
+    /// Against being ended.
+    Share,
+    /// Against everything.
+    Update,
+}
+
+/// What can be named from the commands alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FirstNeeds {
+    /// Idempotency keys, to be claimed.
+    pub idempotency: BTreeSet<IdempotencyScope>,
+    /// Executions, and how to lock them.
+    pub executions: BTreeMap<ExecutionId, Lock>,
+    /// Steps, to be locked.
+    pub steps: BTreeSet<StepKey>,
+    /// Executions whose [`super::Closing`] is needed.
+    pub closings: BTreeSet<ExecutionId>,
+}
+
+impl FirstNeeds {
+    /// Returns what these commands need.
+    #[must_use]
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Request>) -> Self {
+        let mut needs = Self::default();
+        for request in requests {
+            needs.add(request);
+        }
+        needs
+    }
+
+    fn add(&mut self, request: &Request) {
+        self.idempotency.extend(request.idempotency.map(|idempotency| idempotency.scope));
+        match &request.command {
+            Command::StartExecution(start) => {
+                // Its own id too: a batch whose COMMIT was in doubt is replayed.
+                self.lock(start.id, Lock::Look);
+                start.parent.into_iter().for_each(|parent| self.lock(parent, Lock::Look));
+            }
+            Command::StartStep(start) => {
+                self.lock(start.execution, Lock::Share);
+                self.steps.insert((start.execution, start.id));
+                if let Some(ParentStep::Named(parent)) = start.parent {
+                    self.steps.insert((start.execution, parent));
+                }
+            }
+            Command::CompleteStep(complete) => {
+                self.lock(complete.execution, Lock::Share);
+                self.steps.insert((complete.execution, complete.id));
+            }
+            Command::EndExecution(end) => {
+                self.lock(end.id, Lock::Update);
+                self.closings.insert(end.id);
+            }
+            Command::RecordExecution(record) => {
+                self.lock(record.start.id, Lock::Update);
+                record.start.parent.into_iter().for_each(|parent| self.lock(parent, Lock::Look));
+                self.closings.insert(record.start.id);
+            }
+            Command::Rebaseline(_) => {}
+        }
+    }
+
+    fn lock(&mut self, id: ExecutionId, lock: Lock) {
+        let held = self.executions.entry(id).or_insert(lock);
+        *held = lock.max(*held);
+    }
+}
+
+/// Why the history under a key is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryNeed {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The step; none for the workflow's executions as wholes.
+    pub step: Option<StepName>,
+    /// Whether to make it where it does not exist (and, for a step, its workflow has room).
+    pub create: bool,
+    /// Whether it will change, so that its row must be locked.
+    pub lock: bool,
+}
+
+/// The histories that a batch needs, by key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct HistoryNeeds(pub BTreeMap<BaselineKey, HistoryNeed>);
+
+impl HistoryNeeds {
+    /// Returns what these commands need, given the executions and steps loaded for them.
+    #[must_use]
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Request>, set: &WorkingSet) -> Self {
+        let mut needs = Self::default();
+        for request in requests {
+            needs.add(request, set);
+        }
+        needs
+    }
+
+    fn add(&mut self, request: &Request, set: &WorkingSet) {
+        for sample in samples(request, set) {
+            self.need(&sample.workflow, sample.step.as_ref(), true, true);
+        }
+        match &request.command {
+            // A workflow is known from its first execution on, and counted without being locked.
+            Command::StartExecution(start) => self.need(&start.workflow, None, true, false),
+            Command::StartStep(start) if start.completion.is_none() => {
+                if let Some(execution) = set.executions.get(&start.execution) {
+                    self.need(&execution.workflow, Some(&start.name), false, false);
+                }
+            }
+            Command::Rebaseline(step) => self.need(&step.workflow, Some(&step.step), false, true),
+            Command::StartStep(_)
+            | Command::CompleteStep(_)
+            | Command::EndExecution(_)
+            | Command::RecordExecution(_) => {}
+        }
+    }
+
+    fn need(&mut self, workflow: &WorkflowName, step: Option<&StepName>, create: bool, lock: bool) {
+        let need = self.0.entry(key_of(workflow, step)).or_insert_with(|| HistoryNeed {
+            workflow: workflow.clone(),
+            step: step.cloned(),
+            create: false,
+            lock: false,
+        });
+        need.create |= create;
+        need.lock |= lock;
+    }
+}
+
+/// Returns the keys whose closed segments are needed: those of a day other than the current one.
+#[must_use]
+pub fn segment_needs<'a>(
+    requests: impl IntoIterator<Item = &'a Request>,
+    set: &WorkingSet,
+) -> BTreeSet<BaselineKey> {
+    let needs_segments = |sample: &Sample| {
+        let key = key_of(&sample.workflow, sample.step.as_ref());
+        let history = set.histories.get(&key)?;
+        history.baseline.needs_segments(sample.at).then_some(key)
+    };
+    requests.into_iter().flat_map(|request| samples(request, set)).filter_map(|sample| needs_segments(&sample)).collect()
+}
+
+pub(super) fn key_of(workflow: &WorkflowName, step: Option<&StepName>) -> BaselineKey {
+    match step {
+        Some(step) => BaselineKey::of_step(workflow, step, &Cohort::default()),
+        None => BaselineKey::of_workflow(workflow),
+    }
+}
+
+/// Something that will enter, or be counted in, a history.
+struct Sample {
+    workflow: WorkflowName,
+    step: Option<StepName>,
+    at: Timestamp,
+}
+
+/// Returns the samples that a command will bring, if it is not refused.
+fn samples(request: &Request, set: &WorkingSet) -> Vec<Sample> {
+    let now = request.received_at;
+    let of_step = |execution: ExecutionId, step: &StepName, started_at, completion: &Completion| {
+        let workflow = set.executions.get(&execution)?.workflow.clone();
+        let times = StepTimes::resolve(started_at, completion.ended_at, completion.duration, now).ok()?;
+        let at = sample_time(times.ended_at, now);
+        completion.status.is_judged().then(|| Sample { workflow, step: Some(step.clone()), at })
+    };
+    match &request.command {
+        Command::StartStep(start) => {
+            let completion = start.completion.as_ref();
+            let sample = completion.and_then(|end| of_step(start.execution, &start.name, start.started_at, end));
+            sample.into_iter().collect()
+        }
+        Command::CompleteStep(complete) => {
+            let stored = set.steps.get(&(complete.execution, complete.id));
+            let running = stored.filter(|step| step.status == StepStatus::Running);
+            let sample = running.and_then(|step| {
+                of_step(complete.execution, &step.name, Some(step.started_at), &complete.completion)
+            });
+            sample.into_iter().collect()
+        }
+        Command::EndExecution(end) => {
+            let Some(execution) = set.executions.get(&end.id) else { return Vec::new() };
+            let at = sample_time(end.ended_at.unwrap_or(now), now);
+            vec![Sample { workflow: execution.workflow.clone(), step: None, at }]
+        }
+        Command::RecordExecution(record) => {
+            if set.executions.contains_key(&record.start.id) {
+                return Vec::new();
+            }
+            let workflow = || record.start.workflow.clone();
+            let steps = record.steps.iter().filter(|step| step.status.is_judged()).map(|step| Sample {
+                workflow: workflow(),
+                step: Some(step.name.clone()),
+                at: sample_time(step.times.ended_at, now),
+            });
+            let at = sample_time(record.end.ended_at.unwrap_or(now), now);
+            steps.chain([Sample { workflow: workflow(), step: None, at }]).collect()
+        }
+        Command::StartExecution(_) | Command::Rebaseline(_) => Vec::new(),
+    }
+}
+
+/// Returns when a sample counts as taken: at its end, but never in the future, where it would open a
+/// day that the present has yet to reach.
+pub(super) fn sample_time(ended_at: Timestamp, now: Timestamp) -> Timestamp {
+    ended_at.min(now)
+}
+
+/// What the commands of one batch hold, so that no two of them change the same row.
+///
+/// One command per step and per idempotency key, and none beside one that ends its execution: the
+/// rest waits for the next batch, where it finds what the first one left.
+#[derive(Debug, Default)]
+pub struct Claims {
+    idempotency: HashSet<IdempotencyScope>,
+    steps: HashSet<StepKey>,
+    used: HashSet<ExecutionId>,
+    ending: HashSet<ExecutionId>,
+}
+
+impl Claims {
+    /// Claims what a command changes; returns whether it may join the batch.
+    pub fn admit(&mut self, request: &Request) -> bool {
+        if request.idempotency.is_some_and(|idempotency| self.idempotency.contains(&idempotency.scope)) {
+            return false;
+        }
+        let admitted = match &request.command {
+            Command::StartStep(start) => self.admit_step((start.execution, start.id)),
+            Command::CompleteStep(complete) => self.admit_step((complete.execution, complete.id)),
+            Command::EndExecution(end) => self.admit_ending(end.id),
+            Command::RecordExecution(record) => self.admit_ending(record.start.id),
+            Command::StartExecution(start) => self.admit_ending(start.id),
+            Command::Rebaseline(_) => true,
+        };
+        if admitted {
+            self.idempotency.extend(request.idempotency.map(|idempotency| idempotency.scope));
+        }
+        admitted
+    }
+
+    fn admit_step(&mut self, key: StepKey) -> bool {
+        if self.ending.contains(&key.0) || !self.steps.insert(key) {
+            return false;
+        }
+        self.used.insert(key.0);
+        true
+    }
+
+    fn admit_ending(&mut self, id: ExecutionId) -> bool {
+        !self.used.contains(&id) && self.ending.insert(id)
+    }
+}

@@ -1,0 +1,167 @@
+//! What becomes of a command: an answer, or a refusal that changed nothing.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::attributes::AttributesError;
+use crate::detect::Bottleneck;
+use crate::execution::ExecutionStatus;
+use crate::ids::{ExecutionId, StepId};
+use crate::name::{StepName, StepType, WorkflowName};
+use crate::step::{StepStatus, TimesError};
+use crate::time::{Micros, Timestamp};
+
+/// The answer to a command that was carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What is stored now.
+    pub outcome: Outcome,
+    /// Whether this very command made it so. A repetition is answered with what is stored, and is
+    /// neither counted nor logged nor alerted again.
+    pub fresh: bool,
+}
+
+/// What is stored after a command. Serialised only for `Idempotency-Key`, whose replays get it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// An execution runs.
+    ExecutionStarted(ExecutionStarted),
+    /// A step runs.
+    StepStarted(StepStarted),
+    /// A step has ended.
+    StepEnded(StepEnded),
+    /// An execution has ended.
+    ExecutionEnded(ExecutionEnded),
+    /// An execution was recorded whole, with these steps; those of one already known are not repeated.
+    ExecutionRecorded {
+        /// The execution.
+        execution: ExecutionEnded,
+        /// Its steps, in the order given.
+        steps: Vec<StepEnded>,
+    },
+    /// A step has a new reference.
+    Rebaselined,
+}
+
+/// An execution that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionStarted {
+    /// Its id.
+    pub id: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// A step that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepStarted {
+    /// Its id.
+    pub id: StepId,
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// Its name.
+    pub name: StepName,
+    /// What kind of work it is.
+    pub step_type: StepType,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// A step that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepEnded {
+    /// Its id.
+    pub id: StepId,
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// Its name.
+    pub name: StepName,
+    /// What kind of work it is.
+    pub step_type: StepType,
+    /// How it ended.
+    pub status: StepStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How long it took.
+    pub duration: Micros,
+    /// The verdict, if it was too long.
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// A step with its verdict, as executions list them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgedStep {
+    /// The step.
+    pub id: StepId,
+    /// Its name.
+    pub name: StepName,
+    /// The verdict.
+    pub bottleneck: Bottleneck,
+}
+
+/// An execution that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionEnded {
+    /// Its id.
+    pub id: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// How it ended.
+    pub status: ExecutionStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Wall-clock time from start to end.
+    pub total: Micros,
+    /// Steps that completed.
+    pub steps_completed: u64,
+    /// Steps judged WARNING or CRITICAL, in the order in which they started.
+    pub bottlenecks: Vec<JudgedStep>,
+}
+
+/// Why a command was not carried out. It changed nothing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// No execution has this id.
+    #[error("no execution has this id")]
+    UnknownExecution,
+    /// The execution has no step of this id.
+    #[error("this execution has no step of this id")]
+    UnknownStep,
+    /// The named parent execution is not known.
+    #[error("no execution has the id given as parent")]
+    UnknownParentExecution,
+    /// The named parent step is not one of this execution.
+    #[error("this execution has no step of the id given as parent")]
+    UnknownParentStep,
+    /// Nothing was ever recorded under this workflow and step.
+    #[error("no step of this name has a history in a workflow of this name")]
+    UnknownHistory,
+    /// The execution has ended, as the status says.
+    #[error("the execution has already ended as {}", .0.as_str())]
+    ExecutionHasEnded(ExecutionStatus),
+    /// The step has ended, as the status says.
+    #[error("the step has already ended as {}", .0.as_str())]
+    StepHasEnded(StepStatus),
+    /// An id that a client chose is taken.
+    #[error("an execution or step of this id exists already")]
+    IdTaken,
+    /// The `Idempotency-Key` was used for another body.
+    #[error("the idempotency key was used before with another body")]
+    IdempotencyKeyReused,
+    /// The given times contradict what is stored.
+    #[error("the end {0}")]
+    Times(#[from] TimesError),
+    /// The attributes given at the end are too many together with those given at the start.
+    #[error("the attributes {0}")]
+    Attributes(#[from] AttributesError),
+}

@@ -1,0 +1,127 @@
+//! The rows that a batch works on: what was loaded, and what is to be written.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::command::IdempotencyScope;
+use super::outcome::Outcome;
+use crate::baseline::{Baseline, Segment};
+use crate::cohort::BaselineKey;
+use crate::detect::Severity;
+use crate::execution::{Execution, ExecutionStatus};
+use crate::failure::Failure;
+use crate::ids::{ExecutionId, StepId};
+use crate::name::WorkflowName;
+use crate::payload::Payload;
+use crate::step::Step;
+use crate::time::{Day, Micros, Timestamp};
+
+/// What identifies a step.
+pub type StepKey = (ExecutionId, StepId);
+
+/// The part of an execution that recording needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionHead {
+    /// The workflow it runs.
+    pub workflow: WorkflowName,
+    /// Where it stands.
+    pub status: ExecutionStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; none while it runs.
+    pub ended_at: Option<Timestamp>,
+    /// Wall-clock time from start to end; none while it runs.
+    pub duration: Option<Micros>,
+    /// When it was first recorded: the month of its partition.
+    pub recorded_at: Timestamp,
+    /// Steps that had completed when it ended.
+    pub steps_completed: u64,
+}
+
+/// What an ending execution needs to know of its steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closing {
+    /// The steps still running, which end with it.
+    pub running: Vec<Step>,
+    /// How many have completed.
+    pub completed: u64,
+    /// The steps that have a verdict, in the order in which they started.
+    pub bottlenecks: Vec<Step>,
+}
+
+/// The history under one key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The baseline.
+    pub baseline: Baseline,
+    /// Its newest closed segments, if [`super::segment_needs`] asked for them.
+    pub segments: Vec<Segment>,
+}
+
+/// The answer kept under an `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdempotencyRecord {
+    /// Hash of the body it was first used with.
+    pub body: [u8; 16],
+    /// What was answered.
+    pub outcome: Outcome,
+    /// When it was first used.
+    pub created_at: Timestamp,
+}
+
+/// What to do with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is new.
+    Insert,
+    /// It was loaded and has changed.
+    Update,
+}
+
+/// The end of a stored execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionEnd {
+    /// The status it ended in.
+    pub status: ExecutionStatus,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Wall-clock time from start to end.
+    pub duration: Micros,
+    /// What it produced.
+    pub output: Option<Payload>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Steps that completed.
+    pub steps_completed: u64,
+    /// The worst verdict among its steps.
+    pub worst: Option<Severity>,
+}
+
+/// What a batch loaded (filled by the store) and what it writes (filled by [`super::apply`]).
+///
+/// What is to be written is sorted by key, which is the order in which rows must be written.
+#[derive(Debug, Default)]
+pub struct WorkingSet {
+    /// Loaded: answers kept under idempotency keys.
+    pub idempotency: HashMap<IdempotencyScope, IdempotencyRecord>,
+    /// Loaded: executions.
+    pub executions: HashMap<ExecutionId, ExecutionHead>,
+    /// Loaded, and changed in place: steps.
+    pub steps: HashMap<StepKey, Step>,
+    /// Loaded: what ending executions need to know of their steps.
+    pub closings: HashMap<ExecutionId, Closing>,
+    /// Loaded, and changed in place: histories. A key without an entry has none and is not to get one.
+    pub histories: HashMap<BaselineKey, History>,
+
+    /// To insert or replace: answers under idempotency keys.
+    pub new_idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
+    /// To insert: executions.
+    pub new_executions: BTreeMap<ExecutionId, Execution>,
+    /// To update: executions that end.
+    pub ended_executions: BTreeMap<ExecutionId, ExecutionEnd>,
+    /// To write: which of `steps`, and how.
+    pub written_steps: BTreeMap<StepKey, Written>,
+    /// To update: which of `histories`.
+    pub written_histories: BTreeMap<BaselineKey, ()>,
+    /// To insert or replace: closed segments.
+    pub written_segments: BTreeMap<(BaselineKey, Day), Segment>,
+}

@@ -1,0 +1,243 @@
+//! The seams that stores implement.
+//!
+//! What one promises: a recorded command is durable when it is answered, and carried out once;
+//! reads see everything that was answered before they began; a failure says whether trying again
+//! can help.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::baseline::Baseline;
+use crate::clock::Clock;
+use crate::detect::Severity;
+use crate::execution::{Execution, ExecutionStatus};
+use crate::ids::{ExecutionId, StepId};
+use crate::name::{CorrelationId, StepName, WorkflowName};
+use crate::record::{Answer, Refusal, Request};
+use crate::step::Step;
+use crate::time::{Micros, Timestamp};
+
+/// Why a repository did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum RepositoryError {
+    /// The domain forbids it: nothing changed, and trying again changes nothing either.
+    #[error("refused")]
+    Refused(#[from] Refusal),
+    /// The store is away or full: trying again may help. It is not known whether a write that was
+    /// under way took place, unless the queue was full.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What stands in the way, without the cause.
+        reason: &'static str,
+        /// The cause, for the log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A bug, here or in the store.
+    #[error("the store failed: {context}")]
+    Internal {
+        /// What was being done.
+        context: &'static str,
+        /// The cause, for the log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// Which executions to list. All conditions must hold; none means all executions.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutionFilter {
+    /// Of this workflow.
+    pub workflow: Option<WorkflowName>,
+    /// In this state.
+    pub status: Option<ExecutionStatus>,
+    /// With this id of the client's own.
+    pub correlation_id: Option<CorrelationId>,
+    /// Started at or after.
+    pub started_after: Option<Timestamp>,
+    /// Started before.
+    pub started_before: Option<Timestamp>,
+    /// Ended, and took at least so long.
+    pub min_duration: Option<Micros>,
+    /// Ended, and took at most so long.
+    pub max_duration: Option<Micros>,
+    /// With a step judged at least so bad.
+    pub bottleneck: Option<Severity>,
+    /// With these attributes: a value matches a text, a number or a truth value written like it.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Where a listing of executions, newest start first, goes on: behind this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutionCursor {
+    /// Its start.
+    pub started_at: Timestamp,
+    /// Its id, which decides between equal starts.
+    pub id: ExecutionId,
+}
+
+/// Where a listing of steps, earliest start first, goes on: behind this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepCursor {
+    /// Its start.
+    pub started_at: Timestamp,
+    /// Its id, which decides between equal starts.
+    pub id: StepId,
+}
+
+/// A step of an execution, with the baseline of its history while it runs.
+#[derive(Clone, Debug)]
+pub struct RunningStep {
+    /// The step.
+    pub step: Step,
+    /// Its history; none if it has none yet.
+    pub baseline: Option<Baseline>,
+}
+
+/// What is needed to name every bottleneck of an execution.
+#[derive(Clone, Debug)]
+pub struct BottleneckSteps {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// Ended steps with a verdict, earliest start first; at most [`crate::limits::STEPS_SHOWN`].
+    pub judged: Vec<Step>,
+    /// Running steps, earliest start first; at most [`crate::limits::STEPS_SHOWN`].
+    pub running: Vec<RunningStep>,
+}
+
+/// The histories of a workflow.
+#[derive(Clone, Debug)]
+pub struct WorkflowHistory {
+    /// Of its executions as wholes.
+    pub executions: Baseline,
+    /// How many of its executions run now.
+    pub running: u64,
+    /// Of its steps, by name.
+    pub steps: Vec<(StepName, Baseline)>,
+}
+
+/// A workflow among others.
+#[derive(Clone, Debug)]
+pub struct WorkflowSummary {
+    /// Its name.
+    pub name: WorkflowName,
+    /// The history of its executions as wholes.
+    pub executions: Baseline,
+    /// How many of its executions run now.
+    pub running: u64,
+    /// When one last started or ended.
+    pub last_activity: Option<Timestamp>,
+}
+
+/// Records and finds executions and steps.
+#[async_trait]
+pub trait ExecutionRepository: Send + Sync {
+    /// Carries out a command in a batch with others, and answers when it is durable.
+    async fn record(&self, request: Request) -> Result<Answer, RepositoryError>;
+
+    /// Returns an execution with its payloads; none if the id is unknown.
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, RepositoryError>;
+
+    /// Returns at most `limit` steps of an execution, earliest start first.
+    async fn steps(
+        &self,
+        id: ExecutionId,
+        after: Option<StepCursor>,
+        limit: usize,
+    ) -> Result<Vec<Step>, RepositoryError>;
+
+    /// Returns the steps that are, or may be, bottlenecks; none if the id is unknown.
+    async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError>;
+
+    /// Returns at most `limit` executions, newest start first, without their payloads.
+    async fn executions(
+        &self,
+        filter: &ExecutionFilter,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError>;
+
+    /// Returns how many executions run, by workflow, most first; at most `limit` workflows.
+    async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError>;
+}
+
+/// Finds what is normal.
+#[async_trait]
+pub trait BaselineRepository: Send + Sync {
+    /// Returns the histories of a workflow; none if nothing was ever recorded under the name.
+    async fn workflow_history(&self, workflow: &WorkflowName) -> Result<Option<WorkflowHistory>, RepositoryError>;
+
+    /// Returns at most `limit` workflows by name, from behind `after`.
+    async fn workflows(
+        &self,
+        after: Option<&WorkflowName>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowSummary>, RepositoryError>;
+}
+
+/// What retention keeps, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Executions and steps, counted from when they were recorded.
+    pub detail: Micros,
+    /// Closed days of baselines, counted from the day.
+    pub aggregates: Micros,
+}
+
+/// What retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Executions deleted, where they are deleted by row.
+    pub executions: u64,
+    /// Partitions dropped, where there are any.
+    pub partitions: u64,
+    /// Closed days of baselines.
+    pub segments: u64,
+    /// Idempotency keys that held no more.
+    pub idempotency_keys: u64,
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Commands waiting for a batch.
+    pub queued: usize,
+    /// Commands that may wait.
+    pub queue_capacity: usize,
+    /// Workflows with more step names than may have baselines.
+    pub workflows_over_step_limit: u64,
+}
+
+/// Keeps a store in order.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Asks the database for a sign of life, through the pool that requests use.
+    async fn ping(&self) -> Result<(), RepositoryError>;
+
+    /// Returns how the store is; fails as [`Upkeep::ping`] does.
+    async fn health(&self) -> Result<StoreHealth, RepositoryError>;
+
+    /// Makes the partitions of this month and the next ones; nothing where there are no partitions.
+    async fn prepare(&self, now: Timestamp) -> Result<(), RepositoryError>;
+
+    /// Removes what has been kept long enough, in small portions.
+    async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Pruned, RepositoryError>;
+
+    /// Returns at most `limit` running executions that have not been written to, and none of whose
+    /// steps has, since `before`.
+    async fn silent_since(&self, before: Timestamp, limit: usize) -> Result<Vec<ExecutionId>, RepositoryError>;
+
+    /// Writes what was accepted, and refuses what comes after; returns when all of it is answered.
+    async fn shut_down(&self);
+}
+
+/// A store: everything that is kept, and the clock that its replicas share.
+pub trait Repository: ExecutionRepository + BaselineRepository + Upkeep {
+    /// Returns the clock by which all replicas on this store stamp.
+    fn clock(&self) -> Arc<dyn Clock>;
+
+    /// Returns what kind of store it is, as people call it: `PostgreSQL`, `embedded SQLite`.
+    fn kind(&self) -> &'static str;
+}

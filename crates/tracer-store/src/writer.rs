@@ -1,0 +1,218 @@
+//! Gathers commands into batches: group commit, shared by both stores.
+//!
+//! While one batch is being committed, the commands that arrive gather for the next one: a client
+//! alone pays one commit and waits for nobody, a thousand clients share one. There is no timer and
+//! nothing to tune for latency.
+//!
+//! Invariants: a command is answered exactly once, after its batch is durable; commands of one batch
+//! change different rows ([`Claims`]); a command that breaks its batch is refused alone.
+//!
+//! Not here: what a batch does (`tracer_core::record`), and how it is committed ([`BatchStore`]).
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracer_core::record::{Answer, Claims, Refusal, Request};
+use tracer_core::repository::RepositoryError;
+
+use crate::config::WriterConfig;
+use crate::metrics;
+
+/// What a batch's commands become, in their order.
+pub(crate) type BatchAnswers = Vec<Result<Answer, Refusal>>;
+
+/// Commits batches.
+#[async_trait]
+pub(crate) trait BatchStore: Send + Sync + 'static {
+    /// Carries out one batch in one transaction.
+    ///
+    /// May be called again with the same commands after a failure, even one in which it is not known
+    /// whether the transaction committed: their ids were minted before.
+    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError>;
+}
+
+/// The entrance to the store for everything that writes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Waiting>,
+    closing: CancellationToken,
+    task: TaskTracker,
+}
+
+/// A command that waits for its batch.
+#[derive(Debug)]
+struct Waiting {
+    request: Request,
+    since: Instant,
+    answer: oneshot::Sender<Result<Answer, RepositoryError>>,
+}
+
+impl Writer {
+    /// Starts the writing task on the present runtime.
+    pub(crate) fn start(store: Arc<dyn BatchStore>, config: &WriterConfig) -> Self {
+        let (queue, incoming) = mpsc::channel(config.queue.max(1));
+        let closing = CancellationToken::new();
+        let most = config.batch.max(1);
+        let gatherer = Gatherer { store, incoming, held_back: VecDeque::new(), most };
+        let task = TaskTracker::new();
+        task.spawn(gatherer.run(closing.clone()));
+        task.close();
+        Self { queue, closing, task }
+    }
+
+    /// Queues a command and waits until it is durable or refused.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Unavailable`] at once when the queue is full or the writer is shut down;
+    /// otherwise what became of the command. Dropping the future does not take the command back.
+    pub(crate) async fn record(&self, request: Request) -> Result<Answer, RepositoryError> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { request, since: Instant::now(), answer };
+        self.queue.try_send(waiting).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                metrics::queue_full();
+                unavailable("too many writes are waiting")
+            }
+            TrySendError::Closed(_) => unavailable("the service is shutting down"),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(unavailable("the writer has stopped")))
+    }
+
+    /// Returns how many commands wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Returns how many commands may wait.
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.max_capacity()
+    }
+
+    /// Refuses what comes from now on, and returns when everything accepted before is answered.
+    pub(crate) async fn shut_down(&self) {
+        self.closing.cancel();
+        self.task.wait().await;
+    }
+}
+
+fn unavailable(reason: &'static str) -> RepositoryError {
+    RepositoryError::Unavailable { reason, source: None }
+}
+
+/// The task behind the queue.
+struct Gatherer {
+    store: Arc<dyn BatchStore>,
+    incoming: mpsc::Receiver<Waiting>,
+    /// Commands that could not share a batch with one before them; first in the next one.
+    held_back: VecDeque<Waiting>,
+    most: usize,
+}
+
+impl Gatherer {
+    async fn run(mut self, closing: CancellationToken) {
+        loop {
+            if closing.is_cancelled() {
+                self.incoming.close();
+            }
+            if self.held_back.is_empty() {
+                let first = tokio::select! {
+                    first = self.incoming.recv() => first,
+                    () = closing.cancelled(), if !self.incoming.is_closed() => continue,
+                };
+                let Some(first) = first else { return };
+                self.held_back.push_back(first);
+            }
+            let batch = self.gather();
+            metrics::queued(self.incoming.len());
+            metrics::batch_begins(batch.iter().map(|waiting| waiting.since.elapsed()));
+            self.commit(batch).await;
+        }
+    }
+
+    /// Takes what waits, in order, as far as it may share a batch.
+    fn gather(&mut self) -> Vec<Waiting> {
+        let mut claims = Claims::default();
+        let mut batch = Vec::new();
+        let mut held_back = VecDeque::new();
+        // What is held back is bounded too: it counts towards the size of the batch.
+        while batch.len() + held_back.len() < self.most {
+            let next = self.held_back.pop_front().or_else(|| self.incoming.try_recv().ok());
+            let Some(waiting) = next else { break };
+            if claims.admit(&waiting.request) {
+                batch.push(waiting);
+            } else {
+                held_back.push_back(waiting);
+            }
+        }
+        held_back.append(&mut self.held_back);
+        self.held_back = held_back;
+        batch
+    }
+
+    async fn commit(&self, batch: Vec<Waiting>) {
+        let requests: Arc<[Request]> = batch.iter().map(|waiting| waiting.request.clone()).collect();
+        match self.write(requests).await {
+            Ok(answers) => {
+                for (waiting, answer) in batch.into_iter().zip(answers) {
+                    reply(waiting, answer.map_err(RepositoryError::Refused));
+                }
+            }
+            Err(RepositoryError::Internal { context, source }) if batch.len() > 1 => {
+                tracing::warn!(commands = batch.len(), context, cause = ?source, "batch failed, its commands are retried alone");
+                metrics::batch_isolated();
+                self.commit_alone(batch).await;
+            }
+            Err(error) => fail_all(batch, &error),
+        }
+    }
+
+    /// Writes a batch; a panic in it fails this batch, and not every write from then on.
+    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+        let panicked = |_| Err(RepositoryError::Internal { context: "writing a batch panicked", source: None });
+        AssertUnwindSafe(self.store.write(batch)).catch_unwind().await.unwrap_or_else(panicked)
+    }
+
+    /// Commits every command by itself, so that one that cannot be stored takes no other with it.
+    async fn commit_alone(&self, batch: Vec<Waiting>) {
+        for waiting in batch {
+            let alone: Arc<[Request]> = Arc::from(vec![waiting.request.clone()]);
+            let answer = match self.write(alone).await {
+                Ok(answers) => match answers.into_iter().next() {
+                    Some(answer) => answer.map_err(RepositoryError::Refused),
+                    None => Err(RepositoryError::Internal { context: "a batch went unanswered", source: None }),
+                },
+                Err(error) => Err(error),
+            };
+            reply(waiting, answer);
+        }
+    }
+}
+
+/// Answers a command; a client that has gone away has its command carried out all the same.
+fn reply(waiting: Waiting, answer: Result<Answer, RepositoryError>) {
+    drop(waiting.answer.send(answer));
+}
+
+/// Gives every command of a batch the same error; the cause is logged once.
+fn fail_all(batch: Vec<Waiting>, error: &RepositoryError) {
+    tracing::warn!(commands = batch.len(), error = %error, cause = ?std::error::Error::source(error), "batch was not committed");
+    for waiting in batch {
+        let copy = match error {
+            RepositoryError::Refused(refusal) => RepositoryError::Refused(refusal.clone()),
+            RepositoryError::Unavailable { reason, .. } => unavailable(reason),
+            RepositoryError::Internal { context, .. } => RepositoryError::Internal { context, source: None },
+        };
+        reply(waiting, Err(copy));
+    }
+}
+
+#[cfg(test)]
+mod tests;
