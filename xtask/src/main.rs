@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod ci;
+mod soak;
 mod sources;
 mod tidy;
 
@@ -20,11 +21,14 @@ enum Chore {
     Ci,
     /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
     Tidy,
+    /// Drives running services with many clients and says how every request ended.
+    Soak(soak::Soak),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
+        Chore::Soak(soak) => soak::run(&soak),
     }
 }
