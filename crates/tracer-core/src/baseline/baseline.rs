@@ -1,0 +1,368 @@
+//! The baseline of one key: what is normal now, and how each sample changes it.
+//!
+//! A sample takes one of three ways. A normal one enters both views. A bottleneck enters the
+//! reference at the limit it crossed, so that a stall hardly moves it. Once more than a fifth of the
+//! recent samples are bottlenecks, the reference is frozen and they enter only what is measured, so
+//! that a slowdown does not fall silent because it lasts; after a whole window of that, the level of
+//! the frozen time becomes the reference.
+//!
+//! Invariant: `current` is the newest day of the key, `closed` the summary of the older days in the
+//! window, as the stored segments give it.
+//! Not here: the rule that tells a bottleneck (`detect`), and reading and writing segments (stores).
+
+use std::fmt;
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::moments::Moments;
+use super::recent::{RECENT_SAMPLES, Recent};
+use super::reference::{Frozen, Measured, Reference};
+use super::segment::{Ending, Segment, Sums, read_day};
+use super::sketch::View;
+use crate::time::{Day, Micros, Timestamp};
+
+/// Days in the window, the newest included. Also how long a change must last to be the new normal.
+pub const WINDOW_DAYS: u32 = 14;
+/// The window stretches back, by whole days, until its closed days hold this many completed samples.
+pub const WINDOW_SAMPLES: u64 = 30;
+/// Most stored segments that recording looks at: a whole window, and as many days again as a key
+/// with one sample a day needs to reach [`WINDOW_SAMPLES`]. Days of failures alone count too: a key
+/// that did nothing else on all of these days has no reference any more.
+pub const SEGMENTS_READ: usize = 44;
+/// Most bytes in an encoded baseline.
+pub const ENCODED_BYTES: usize = 1_500;
+
+const VERSION: u8 = 1;
+const HAS_LAST_SEEN: u8 = 1;
+const IS_FROZEN: u8 = 2;
+
+/// How long is normal for one key, and what was measured to know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    current: Segment,
+    closed: Sums,
+    recent: Recent,
+    frozen: Option<Frozen>,
+    /// Days before this one do not count for the reference.
+    reference_from: Day,
+    last_seen: Option<Timestamp>,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            current: Segment::empty(Day(i32::MIN)),
+            closed: Sums::default(),
+            recent: Recent::default(),
+            frozen: None,
+            reference_from: Day(i32::MIN),
+            last_seen: None,
+        }
+    }
+}
+
+impl Baseline {
+    /// Returns the baseline of a key of which nothing is known.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Returns what judges the next sample: the clamped view of the window, or the reference that is
+    /// frozen. `None` without samples.
+    #[must_use]
+    pub fn reference(&self) -> Option<Reference> {
+        if let Some(frozen) = &self.frozen {
+            return Some(frozen.reference);
+        }
+        Reference::of(&self.window())
+    }
+
+    /// Returns since when the reference is frozen, if it is.
+    #[must_use]
+    pub fn frozen_since(&self) -> Option<Timestamp> {
+        self.frozen.map(|frozen| frozen.since)
+    }
+
+    /// Returns the window as it was measured.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        Measured::of(&self.window(), self.last_seen)
+    }
+
+    /// Returns whether recording something that ended at `at` needs this key's stored segments:
+    /// there is history, and `at` is not on its newest day.
+    #[must_use]
+    pub fn needs_segments(&self, at: Timestamp) -> bool {
+        !self.is_empty() && at.day() != self.current.day
+    }
+
+    /// Records a completed sample and returns the closed segment that changed, which must be stored:
+    /// none within the newest day, the day just closed when a new one begins, or the older day in
+    /// which a late sample landed.
+    ///
+    /// `clamp` is the limit that the sample crossed if it was judged a bottleneck *by this key's own
+    /// reference*, and `None` if it was normal or another key's reference judged it (else a cohort
+    /// that is slower than its step would never learn a level of its own).
+    ///
+    /// `segments` are the newest [`SEGMENTS_READ`] stored segments of the key, all of them if there
+    /// are fewer, in any order; they are looked at only where [`Baseline::needs_segments`] said so
+    /// before the batch, and may be empty elsewhere. The same vector serves a whole batch: what
+    /// changes is changed in it too.
+    ///
+    /// A sample of a day that is older than all of [`SEGMENTS_READ`] segments, and hence outside of the
+    /// window, is not kept: the day's segment is not at hand.
+    #[must_use = "the segment must be stored"]
+    pub fn record(
+        &mut self,
+        at: Timestamp,
+        duration: Micros,
+        clamp: Option<Micros>,
+        segments: &mut Vec<Segment>,
+    ) -> Option<Segment> {
+        segments.sort_unstable_by_key(|segment| segment.day);
+        let now = self.see(at);
+        if self.is_beyond(at.day(), segments) {
+            return None;
+        }
+        let reference = self.admit(now, duration, clamp);
+        let changed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));
+        // A normal sample says that the change may be over: it must not make the change normal.
+        if clamp.is_some() {
+            self.accept_lasting_change(now);
+        }
+        changed
+    }
+
+    /// Counts an ending that enters no average. Segments are as for [`Baseline::record`].
+    #[must_use = "the segment must be stored"]
+    pub fn count(&mut self, at: Timestamp, ending: Ending, segments: &mut Vec<Segment>) -> Option<Segment> {
+        segments.sort_unstable_by_key(|segment| segment.day);
+        self.see(at);
+        if self.is_beyond(at.day(), segments) {
+            return None;
+        }
+        self.enter(at.day(), segments, |sums| sums.endings.add(ending))
+    }
+
+    /// Makes the level the key is at now the reference, after a change that was meant: the unbroken
+    /// run of bottlenecks up to now, else the recent samples. The measured history stays. Without
+    /// samples nothing happens.
+    pub fn rebaseline(&mut self) {
+        let level = self.recent.level();
+        self.restart_reference(Moments::of(level.iter().copied()), &level);
+    }
+
+    /// Returns the baseline as at most [`ENCODED_BYTES`]. In the rare case that the counts of its
+    /// sketches are too many and too large for that, the sketches are written more coarsely.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.encode_as_it_is();
+        if bytes.len() > ENCODED_BYTES {
+            let mut coarser = self.clone();
+            while bytes.len() > ENCODED_BYTES && coarser.coarsen() {
+                bytes = coarser.encode_as_it_is();
+            }
+        }
+        bytes
+    }
+
+    /// Returns the baseline that [`Baseline::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`] on bytes that it never writes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::with_version(bytes, VERSION)?;
+        let flags = input.byte()?;
+        let baseline = Self {
+            last_seen: read_if(flags & HAS_LAST_SEEN, || input.signed().map(Timestamp::from_micros))?,
+            reference_from: read_day(&mut input)?,
+            current: Segment::read(&mut input)?,
+            closed: Sums::read(&mut input)?,
+            recent: Recent::read(&mut input)?,
+            frozen: read_if(flags & IS_FROZEN, || Frozen::read(&mut input))?,
+        };
+        input.finish()?;
+        Ok(baseline)
+    }
+
+    /// Everything in the window, both views.
+    fn window(&self) -> Sums {
+        let mut window = self.closed.clone();
+        window.merge(&self.current.sums);
+        window
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.sums.endings.total() == 0
+    }
+
+    /// Notes the time of an ending and returns the latest one.
+    fn see(&mut self, at: Timestamp) -> Timestamp {
+        let latest = self.last_seen.map_or(at, |seen| seen.max(at));
+        self.last_seen = Some(latest);
+        latest
+    }
+
+    /// Whether a day lies so far back that nobody here knows what is stored of it.
+    fn is_beyond(&self, day: Day, segments: &[Segment]) -> bool {
+        day < self.current.day
+            && segments.len() >= SEGMENTS_READ
+            && segments.first().is_some_and(|oldest| day < oldest.day)
+    }
+
+    /// Freezes or thaws the reference in view of one more sample, and returns what of the sample the
+    /// reference counts.
+    ///
+    /// | recent bottlenecks | was free           | was frozen    |
+    /// |--------------------|--------------------|---------------|
+    /// | more than 20 %     | freezes as it was  | stays frozen  |
+    /// | otherwise          | stays free         | thaws         |
+    fn admit(&mut self, now: Timestamp, duration: Micros, clamp: Option<Micros>) -> Option<Micros> {
+        self.recent.push(duration, clamp.is_some());
+        if !self.recent.mostly_slow() {
+            self.frozen = None;
+        } else if self.frozen.is_none() {
+            let before = self.reference();
+            self.frozen = before.map(|reference| Frozen { reference, since: now, raw: Moments::default() });
+        }
+        if let Some(frozen) = &mut self.frozen {
+            frozen.raw.record(duration);
+        }
+        match clamp {
+            None => Some(duration),
+            Some(limit) => self.frozen.is_none().then_some(duration.min(limit)),
+        }
+    }
+
+    /// Adds something to the day it belongs to, and returns the closed segment that changed by it.
+    fn enter(
+        &mut self,
+        day: Day,
+        segments: &mut Vec<Segment>,
+        add: impl FnOnce(&mut Sums),
+    ) -> Option<Segment> {
+        if self.is_empty() {
+            self.current.day = day;
+        }
+        if day == self.current.day {
+            add(&mut self.current.sums);
+            return None;
+        }
+        let changed = if day > self.current.day {
+            let closed = std::mem::replace(&mut self.current, Segment::empty(day));
+            add(&mut self.current.sums);
+            segments.push(closed.clone());
+            closed
+        } else {
+            let at = segments.partition_point(|segment| segment.day < day);
+            let mut late = match segments.get(at) {
+                Some(segment) if segment.day == day => segments.remove(at),
+                Some(_) | None => Segment::empty(day),
+            };
+            add(&mut late.sums);
+            segments.insert(at, late.clone());
+            late
+        };
+        // As many as a store would give: else a batch could know more than its parts.
+        segments.drain(..segments.len().saturating_sub(SEGMENTS_READ));
+        self.closed = self.summary_of(segments);
+        Some(changed)
+    }
+
+    /// Sums up the window's closed days; `segments` are sorted by day.
+    fn summary_of(&self, segments: &[Segment]) -> Sums {
+        let days = i32::try_from(WINDOW_DAYS).unwrap_or(i32::MAX);
+        let outside = Day(self.current.day.0.saturating_sub(days));
+        let mut closed = Sums::default();
+        for segment in segments.iter().rev() {
+            if segment.day <= outside && closed.raw.count() >= WINDOW_SAMPLES {
+                break;
+            }
+            if segment.day >= self.reference_from {
+                closed.merge(&segment.sums);
+            } else {
+                closed.merge_measured(&segment.sums);
+            }
+        }
+        closed
+    }
+
+    /// Makes what has lasted for a whole window the reference.
+    fn accept_lasting_change(&mut self, now: Timestamp) {
+        let Some(frozen) = self.frozen else { return };
+        let lasted = now.since(frozen.since) >= Micros::from_days(u64::from(WINDOW_DAYS));
+        if lasted && frozen.raw.count() >= RECENT_SAMPLES as u64 {
+            // All of the recent samples are of the frozen time, so they have its shape.
+            let durations = self.recent.durations();
+            self.restart_reference(frozen.raw, &durations);
+        }
+    }
+
+    /// Begins the reference anew from this level, whose shape is that of `durations`; none changes
+    /// nothing.
+    fn restart_reference(&mut self, level: Moments, durations: &[Micros]) {
+        if level.count() == 0 {
+            return;
+        }
+        self.reference_from = self.current.day;
+        self.closed.forget_reference();
+        self.current.sums.forget_reference();
+        self.current.sums.clamped = level;
+        for duration in durations {
+            self.current.sums.sketch.record_in(View::Reference, *duration);
+        }
+        self.frozen = None;
+        self.recent.forgive();
+    }
+
+    /// Joins bins of the sketch that has more of them. Returns whether there was any to join.
+    fn coarsen(&mut self) -> bool {
+        let (closed, current) = (&mut self.closed.sketch, &mut self.current.sums.sketch);
+        if closed.bins() > current.bins() { closed.coarsen() } else { current.coarsen() || closed.coarsen() }
+    }
+
+    fn encode_as_it_is(&self) -> Vec<u8> {
+        let mut out = Writer::with_version(VERSION);
+        let seen = if self.last_seen.is_some() { HAS_LAST_SEEN } else { 0 };
+        out.byte(seen | if self.frozen.is_some() { IS_FROZEN } else { 0 });
+        if let Some(last_seen) = self.last_seen {
+            out.signed(last_seen.as_micros());
+        }
+        out.signed(i64::from(self.reference_from.0));
+        self.current.write(&mut out);
+        self.closed.write(&mut out);
+        self.recent.write(&mut out);
+        if let Some(frozen) = &self.frozen {
+            frozen.write(&mut out);
+        }
+        out.finish()
+    }
+}
+
+#[cfg(test)]
+impl Baseline {
+    /// The newest day, to put into it what would take too long to record.
+    pub(super) const fn current_sums(&mut self) -> &mut Sums {
+        &mut self.current.sums
+    }
+
+    /// The summary of the closed days, for the same.
+    pub(super) const fn closed_sums(&mut self) -> &mut Sums {
+        &mut self.closed
+    }
+}
+
+fn read_if<T>(flag: u8, read: impl FnOnce() -> Result<T, DecodeError>) -> Result<Option<T>, DecodeError> {
+    if flag == 0 { Ok(None) } else { read().map(Some) }
+}
+
+impl fmt::Display for Baseline {
+    /// Writes the reference in whole milliseconds, for tests and logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(reference) = self.reference() else { return f.write_str("n=0") };
+        let mean = Micros::from_f64(reference.mean_us).as_millis();
+        let (p50, p95) = (reference.p50.as_millis(), reference.p95.as_millis());
+        write!(f, "n={} mean={mean}ms p50={p50}ms p95={p95}ms", reference.samples)?;
+        if self.frozen.is_some() { f.write_str(" frozen") } else { Ok(()) }
+    }
+}
