@@ -1,3 +1,15 @@
-//! placeholder
+//! The Tracer service: everything behind the command line.
+//!
+//! `app` wires the parts together and is the only file that names concrete types; `http` is what clients meet.
 
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod http;
 pub mod import;
+pub mod labels;
+pub mod metrics;
+pub mod rate_limit;
+pub mod shutdown;
+pub mod telemetry;

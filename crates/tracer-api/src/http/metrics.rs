@@ -1,0 +1,21 @@
+//! `GET /metrics`.
+
+use std::time::Instant;
+
+use actix_web::{HttpResponse, get, web};
+
+use super::Frame;
+use crate::error::Problem;
+
+/// The metrics, for Prometheus.
+///
+/// Where keys are set, it asks for one with the scope `read`: `authorization` in Prometheus's scrape configuration.
+#[utoipa::path(tag = "operate", responses(
+    (status = 200, body = String, content_type = "text/plain; version=0.0.4"),
+    (status = 401, body = Problem, content_type = "application/problem+json")))]
+#[get("/metrics")]
+pub(super) async fn metrics(frame: web::Data<Frame>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(frame.metrics.render(Instant::now()))
+}

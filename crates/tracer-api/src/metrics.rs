@@ -1,0 +1,310 @@
+//! Every metric of this crate, declared once, behind typed functions.
+//!
+//! Invariant: `/metrics` stays below its bytes, whatever names users invent (`labels`); no id is ever a label.
+//! Not here: the metrics of the store, which reach the same recorder by their own crate's `metrics.rs`.
+#![expect(clippy::disallowed_macros, reason = "this is the crate's metrics.rs, which the ban points to")]
+
+mod active;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Histogram, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracer_core::detect::Severity;
+use tracer_core::execution::ExecutionStatus;
+use tracer_core::name::{StepName, StepType, WorkflowName};
+use tracer_core::step::StepStatus;
+use tracer_core::time::Micros;
+
+use self::active::ActiveWorkflows;
+use crate::config::MetricSettings;
+use crate::labels::{OTHER, Series, escaped_len};
+use crate::telemetry::DroppedLines;
+
+/// Bounds of the service's own latencies, in seconds.
+const SERVICE_BUCKETS: [f64; 13] =
+    [0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Bounds of numbers of things, such as commands in a batch.
+const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Bytes of a bucket's line besides the labels' values, with a number of ten digits: of a step, of a workflow.
+const STEP_LINE_BYTES: usize = 95;
+const WORKFLOW_LINE_BYTES: usize = 75;
+/// Lines of a histogram besides its buckets: `+Inf`, sum, count.
+const EXTRA_LINES: usize = 3;
+
+/// The recorder of this process: only one can be installed, and tests start many services in one process.
+static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+
+/// The metrics of one service.
+#[derive(Debug)]
+pub struct Metrics {
+    recorder: PrometheusHandle,
+    workflows: Series<WorkflowName, WorkflowSeries>,
+    steps: Series<StepKey, StepSeries>,
+    active: Mutex<ActiveWorkflows>,
+    requests: RwLock<HashMap<String, Route>>,
+    dropped_lines: OnceLock<DroppedLines>,
+    bucket_lines: usize,
+}
+
+type StepKey = (WorkflowName, StepName, StepType);
+
+#[derive(Debug)]
+struct WorkflowSeries {
+    label: String,
+    duration: Histogram,
+    ended: HashMap<&'static str, Counter>,
+}
+
+#[derive(Debug)]
+struct StepSeries {
+    duration: Histogram,
+    errors: Counter,
+    warning: Counter,
+    critical: Counter,
+}
+
+/// The series of one route: latency by method, count by method and status.
+#[derive(Default)]
+struct Route {
+    latency: HashMap<&'static str, Histogram>,
+    count: HashMap<(&'static str, u16), Counter>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").field("series", &self.count.len()).finish_non_exhaustive()
+    }
+}
+
+/// What metrics say of a step that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct StepEnded<'a> {
+    /// Its workflow.
+    pub workflow: &'a WorkflowName,
+    /// Its name.
+    pub step: &'a StepName,
+    /// Its type.
+    pub step_type: &'a StepType,
+    /// How it ended.
+    pub status: StepStatus,
+    /// How long it took; counted of completed and failed ones.
+    pub duration: Option<Micros>,
+    /// How bad it was, if it is a bottleneck.
+    pub severity: Option<Severity>,
+}
+
+impl Metrics {
+    /// Installs the recorder, if this process has none yet, and returns a service's metrics.
+    ///
+    /// The buckets are those of the process's first service.
+    ///
+    /// # Errors
+    /// If another recorder was installed, or the buckets are empty.
+    pub fn install(settings: &MetricSettings) -> anyhow::Result<Self> {
+        let installed = RECORDER.get_or_init(|| {
+            let recorder =
+                builder(&settings.duration_buckets).map_err(|error| error.to_string())?.build_recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+            describe();
+            Ok(handle)
+        });
+        match installed {
+            Ok(recorder) => Ok(Self::over(recorder.clone(), settings)),
+            Err(reason) => Err(anyhow::anyhow!("cannot install the metrics' recorder: {reason}")),
+        }
+    }
+
+    fn over(recorder: PrometheusHandle, settings: &MetricSettings) -> Self {
+        // A fifth for workflows, three quarters for steps; the rest is for the service's own, whose names are ours.
+        let (workflow_bytes, step_bytes) = (settings.max_bytes / 5, settings.max_bytes / 4 * 3);
+        metrics::gauge!("tracer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Self {
+            recorder,
+            workflows: Series::new(settings.workflow_series, workflow_bytes),
+            steps: Series::new(settings.step_series, step_bytes),
+            active: Mutex::new(ActiveWorkflows::new(settings.refresh * 3)),
+            requests: RwLock::default(),
+            dropped_lines: OnceLock::new(),
+            bucket_lines: settings.duration_buckets.len() + EXTRA_LINES,
+        }
+    }
+
+    /// Counts an execution that has ended.
+    pub fn execution_ended(
+        &self,
+        workflow: &WorkflowName,
+        status: ExecutionStatus,
+        duration: Option<Micros>,
+    ) {
+        let series = self.workflow(workflow);
+        if let Some(counter) = series.ended.get(status.as_str()) {
+            counter.increment(1);
+        }
+        if let Some(duration) = duration {
+            series.duration.record(duration.as_secs_f64());
+        }
+    }
+
+    /// Counts a step that has ended.
+    pub fn step_ended(&self, ended: &StepEnded<'_>) {
+        let key = (ended.workflow.clone(), ended.step.clone(), ended.step_type.clone());
+        let bytes = || {
+            let labels =
+                escaped_len(key.0.as_str()) + escaped_len(key.1.as_str()) + escaped_len(key.2.as_str());
+            // The histogram, and three counters.
+            (self.bucket_lines + 3) * (STEP_LINE_BYTES + labels)
+        };
+        let series = self.steps.get(&key, bytes, StepSeries::new);
+        match ended.status {
+            StepStatus::Completed | StepStatus::Failed => {
+                if let Some(duration) = ended.duration {
+                    series.duration.record(duration.as_secs_f64());
+                }
+            }
+            StepStatus::Running | StepStatus::Skipped | StepStatus::Cancelled => {}
+        }
+        if ended.status == StepStatus::Failed {
+            series.errors.increment(1);
+        }
+        match ended.severity {
+            Some(Severity::Warning) => series.warning.increment(1),
+            Some(Severity::Critical) => series.critical.increment(1),
+            None => {}
+        }
+    }
+
+    /// Takes the number of running executions by workflow, as the database said at `now`.
+    ///
+    /// Shown until three refresh periods have passed; a workflow that is not in it has none and is not shown.
+    pub fn set_active(&self, now: Instant, running: &[(WorkflowName, u64)]) {
+        let labelled = running.iter().map(|(name, count)| (self.workflow(name).label.clone(), *count));
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).set(now, labelled);
+    }
+
+    /// Counts an answered request. `route` is a template, never a path; `method` one of HTTP's.
+    pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        {
+            let routes = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+            let known = routes.get(route).map(|r| (r.latency.get(method), r.count.get(&(method, status))));
+            if let Some((Some(latency), Some(count))) = known {
+                latency.record(took.as_secs_f64());
+                count.increment(1);
+                return;
+            }
+        }
+        let mut routes = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = routes.entry(route.to_owned()).or_default();
+        let latency = entry.latency.entry(method).or_insert_with(|| {
+            metrics::histogram!("tracer_http_request_duration_seconds", "method" => method, "route" => route.to_owned())
+        });
+        latency.record(took.as_secs_f64());
+        let count = entry.count.entry((method, status)).or_insert_with(|| {
+            metrics::counter!("tracer_http_requests_total", "method" => method, "route" => route.to_owned(), "status" => status.to_string())
+        });
+        count.increment(1);
+    }
+
+    /// Shows the lines that the log has dropped; the first call counts.
+    pub fn watch_log(&self, dropped: DroppedLines) {
+        // A second log of the process is the same log.
+        self.dropped_lines.get_or_init(|| dropped);
+    }
+
+    /// Moves what histograms gathered to where it is rendered from; to be called every few seconds, or
+    /// they would grow until the next scrape.
+    pub fn upkeep(&self) {
+        self.recorder.run_upkeep();
+    }
+
+    /// Returns the text of `/metrics` (Prometheus text format 0.0.4).
+    #[must_use]
+    pub fn render(&self, now: Instant) -> String {
+        let shared = |kind: &'static str, names: usize| {
+            let names = u32::try_from(names).unwrap_or(u32::MAX);
+            metrics::gauge!("tracer_label_overflow", "kind" => kind).set(names);
+        };
+        shared("workflow", self.workflows.overflow());
+        shared("step", self.steps.overflow());
+        if let Some(dropped) = self.dropped_lines.get() {
+            metrics::counter!("tracer_log_lines_dropped_total").absolute(dropped.get());
+        }
+        let mut text = self.recorder.render();
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).render(now, &mut text);
+        text
+    }
+
+    fn workflow(&self, name: &WorkflowName) -> Arc<WorkflowSeries> {
+        // The histogram, a counter per status, and the gauge of active ones.
+        let lines = self.bucket_lines + ExecutionStatus::ALL.len();
+        self.workflows.get(
+            name,
+            || lines * (WORKFLOW_LINE_BYTES + escaped_len(name.as_str())),
+            WorkflowSeries::new,
+        )
+    }
+}
+
+impl WorkflowSeries {
+    fn new(name: Option<&WorkflowName>) -> Self {
+        let label = name.map_or(OTHER, WorkflowName::as_str).to_owned();
+        let counter = |status: ExecutionStatus| {
+            let status = status.as_str();
+            let counter = metrics::counter!("workflow_executions_total", "workflow_name" => label.clone(), "status" => status);
+            (status, counter)
+        };
+        Self {
+            duration: metrics::histogram!("workflow_duration_seconds", "workflow_name" => label.clone()),
+            ended: ExecutionStatus::ALL.into_iter().filter(|s| s.ending().is_some()).map(counter).collect(),
+            label,
+        }
+    }
+}
+
+impl StepSeries {
+    fn new(key: Option<&StepKey>) -> Self {
+        let (workflow, step, kind) = match key {
+            Some((workflow, step, kind)) => (workflow.as_str(), step.as_str(), kind.as_str()),
+            None => (OTHER, OTHER, OTHER),
+        };
+        let (workflow, step, kind) = (workflow.to_owned(), step.to_owned(), kind.to_owned());
+        let bottlenecks = |severity: Severity| metrics::counter!("bottlenecks_total", "workflow_name" => workflow.clone(), "step_name" => step.clone(), "severity" => severity.as_str());
+        Self {
+            warning: bottlenecks(Severity::Warning),
+            critical: bottlenecks(Severity::Critical),
+            errors: metrics::counter!("step_errors_total", "workflow_name" => workflow.clone(), "step_name" => step.clone()),
+            duration: metrics::histogram!("step_duration_seconds", "workflow_name" => workflow, "step_name" => step, "step_type" => kind),
+        }
+    }
+}
+
+/// Returns an exporter whose histograms are histograms: domain durations by the setting's buckets, what is the
+/// service's own by its.
+fn builder(buckets: &[f64]) -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("workflow_duration_seconds".to_owned()), buckets)?
+        .set_buckets_for_metric(Matcher::Full("step_duration_seconds".to_owned()), buckets)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SERVICE_BUCKETS)?
+        .set_buckets(&COUNT_BUCKETS)
+}
+
+fn describe() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
+    counter!("workflow_executions_total", Unit::Count, "Executions that have ended, by how.");
+    histogram!("workflow_duration_seconds", Unit::Seconds, "Wall-clock time of ended executions.");
+    histogram!("step_duration_seconds", Unit::Seconds, "Time of completed and failed steps.");
+    counter!("step_errors_total", Unit::Count, "Steps that failed.");
+    counter!("bottlenecks_total", Unit::Count, "Ended steps judged slower than their history.");
+    counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
+    histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
+    gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");
+    gauge!("tracer_build_info", Unit::Count, "1; the version is in the label.");
+    counter!("tracer_log_lines_dropped_total", Unit::Count, "Log lines dropped because too many waited.");
+}
+
+#[cfg(test)]
+mod tests;
