@@ -85,7 +85,7 @@ pub(crate) struct SettingsArgs {
     /// Read this file instead of ./tracer.toml
     #[arg(long, global = true, value_name = "FILE", env = "TRACER_CONFIG")]
     config: Option<PathBuf>,
-    /// Serve here: host:port, [IPv6]:port or :port
+    /// Serve here: host:port, or :port for every address
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Serve other machines even without API keys

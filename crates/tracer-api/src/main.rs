@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracer_api::app;
-use tracer_api::auth::Exposed;
+use tracer_api::auth::{Exposed, check_exposure};
 use tracer_api::config::Settings;
 use tracer_api::error::Chain;
 
@@ -46,6 +46,8 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
         }
         Command::CheckConfig => {
             show(&settings);
+            // What `serve` would refuse before it binds.
+            check_exposure(&settings.addresses()?, &settings.api_keys, settings.insecure)?;
             Ok(())
         }
     }
