@@ -8,8 +8,10 @@ use super::command::{
 };
 use super::needs::{key_of, sample_time};
 use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted};
-use super::working_set::{Closing, ExecutionEnd, ExecutionHead, IdempotencyRecord, StepKey, WorkingSet, Written};
-use crate::baseline::{Ending, Segment};
+use super::working_set::{
+    Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+};
+use crate::baseline::{Baseline, Ending, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::{Bottleneck, Policy, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
@@ -18,9 +20,6 @@ use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
 use crate::step::{Step, StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
-
-/// How long an `Idempotency-Key` holds: 24 hours.
-const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
 
 /// When a running step without enough history is first looked at.
 const FIRST_LOOK: Micros = Micros::from_secs(60);
@@ -38,9 +37,7 @@ fn carry_out(policy: &Policy, request: &Request, set: &mut WorkingSet) -> Result
     let Some(idempotency) = request.idempotency else {
         return record(policy, &request.command, now, set);
     };
-    if let Some(kept) = set.idempotency.get(&idempotency.scope)
-        && now.since(kept.created_at) < IDEMPOTENCY_KEPT
-    {
+    if let Some(kept) = set.kept_answer(request) {
         let same = kept.body == idempotency.body;
         return if same { Ok(repeated(kept.outcome.clone())) } else { Err(Refusal::IdempotencyKeyReused) };
     }
@@ -468,7 +465,9 @@ fn record_step(
 
 fn rebaseline(step: &Rebaseline, set: &mut WorkingSet) -> Result<Answer, Refusal> {
     let key = key_of(&step.workflow, Some(&step.step));
-    let history = set.histories.get_mut(&key).ok_or(Refusal::UnknownHistory)?;
+    // One that was made for a command of this batch that comes later is still empty.
+    let recorded = |history: &&mut History| history.baseline != Baseline::empty();
+    let history = set.histories.get_mut(&key).filter(recorded).ok_or(Refusal::UnknownHistory)?;
     history.baseline.rebaseline();
     set.written_histories.insert(key, ());
     Ok(fresh(Outcome::Rebaselined))

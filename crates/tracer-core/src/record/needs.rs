@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::command::{Command, Completion, IdempotencyScope, ParentStep, Request};
+use super::command::{
+    Command, CompleteStep, Completion, IdempotencyScope, ParentStep, RecordExecution, Request,
+    StartExecution, StartStep,
+};
 use super::working_set::{StepKey, WorkingSet};
+use crate::attributes::Attributes;
 use crate::cohort::{BaselineKey, Cohort};
+use crate::execution::ExecutionStatus;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
 use crate::step::{StepStatus, StepTimes};
@@ -115,16 +120,24 @@ impl HistoryNeeds {
         for sample in samples(request, set) {
             self.need(&sample.workflow, sample.step.as_ref(), true, true);
         }
+        if set.kept_answer(request).is_some() {
+            return;
+        }
         match &request.command {
             // A workflow is known from its first execution on, and counted without being locked.
-            Command::StartExecution(start) => self.need(&start.workflow, None, true, false),
+            Command::StartExecution(start)
+                if !set.executions.contains_key(&start.id) && is_known(start.parent, set) =>
+            {
+                self.need(&start.workflow, None, true, false);
+            }
             Command::StartStep(start) if start.completion.is_none() => {
                 if let Some(execution) = set.executions.get(&start.execution) {
                     self.need(&execution.workflow, Some(&start.name), false, false);
                 }
             }
             Command::Rebaseline(step) => self.need(&step.workflow, Some(&step.step), false, true),
-            Command::StartStep(_)
+            Command::StartExecution(_)
+            | Command::StartStep(_)
             | Command::CompleteStep(_)
             | Command::EndExecution(_)
             | Command::RecordExecution(_) => {}
@@ -154,7 +167,11 @@ pub fn segment_needs<'a>(
         let history = set.histories.get(&key)?;
         history.baseline.needs_segments(sample.at).then_some(key)
     };
-    requests.into_iter().flat_map(|request| samples(request, set)).filter_map(|sample| needs_segments(&sample)).collect()
+    requests
+        .into_iter()
+        .flat_map(|request| samples(request, set))
+        .filter_map(|sample| needs_segments(&sample))
+        .collect()
 }
 
 pub(super) fn key_of(workflow: &WorkflowName, step: Option<&StepName>) -> BaselineKey {
@@ -171,49 +188,108 @@ struct Sample {
     at: Timestamp,
 }
 
-/// Returns the samples that a command will bring, if it is not refused.
+/// Returns the samples that a command will bring: none if it will be refused or was carried out
+/// before, so that what is refused makes no history. [`Claims`] sees to it that no command of the
+/// same batch makes that another answer.
 fn samples(request: &Request, set: &WorkingSet) -> Vec<Sample> {
+    if set.kept_answer(request).is_some() {
+        return Vec::new();
+    }
     let now = request.received_at;
-    let of_step = |execution: ExecutionId, step: &StepName, started_at, completion: &Completion| {
-        let workflow = set.executions.get(&execution)?.workflow.clone();
-        let times = StepTimes::resolve(started_at, completion.ended_at, completion.duration, now).ok()?;
-        let at = sample_time(times.ended_at, now);
-        completion.status.is_judged().then(|| Sample { workflow, step: Some(step.clone()), at })
-    };
     match &request.command {
-        Command::StartStep(start) => {
-            let completion = start.completion.as_ref();
-            let sample = completion.and_then(|end| of_step(start.execution, &start.name, start.started_at, end));
-            sample.into_iter().collect()
-        }
-        Command::CompleteStep(complete) => {
-            let stored = set.steps.get(&(complete.execution, complete.id));
-            let running = stored.filter(|step| step.status == StepStatus::Running);
-            let sample = running.and_then(|step| {
-                of_step(complete.execution, &step.name, Some(step.started_at), &complete.completion)
-            });
-            sample.into_iter().collect()
-        }
+        Command::StartStep(start) => whole_step_sample(start, now, set).into_iter().collect(),
+        Command::CompleteStep(complete) => completion_sample(complete, now, set).into_iter().collect(),
         Command::EndExecution(end) => {
-            let Some(execution) = set.executions.get(&end.id) else { return Vec::new() };
-            let at = sample_time(end.ended_at.unwrap_or(now), now);
-            vec![Sample { workflow: execution.workflow.clone(), step: None, at }]
-        }
-        Command::RecordExecution(record) => {
-            if set.executions.contains_key(&record.start.id) {
-                return Vec::new();
-            }
-            let workflow = || record.start.workflow.clone();
-            let steps = record.steps.iter().filter(|step| step.status.is_judged()).map(|step| Sample {
-                workflow: workflow(),
-                step: Some(step.name.clone()),
-                at: sample_time(step.times.ended_at, now),
+            let running =
+                set.executions.get(&end.id).filter(|execution| execution.status == ExecutionStatus::Running);
+            let sample = running.and_then(|execution| {
+                total_sample(&execution.workflow, execution.started_at, end.ended_at, now)
             });
-            let at = sample_time(record.end.ended_at.unwrap_or(now), now);
-            steps.chain([Sample { workflow: workflow(), step: None, at }]).collect()
+            sample.into_iter().collect()
         }
+        Command::RecordExecution(record) => execution_samples(record, now, set),
         Command::StartExecution(_) | Command::Rebaseline(_) => Vec::new(),
     }
+}
+
+fn whole_step_sample(start: &StartStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
+    let completion = start.completion.as_ref()?;
+    let orphan = match start.parent {
+        Some(ParentStep::Named(parent)) => !set.steps.contains_key(&(start.execution, parent)),
+        Some(ParentStep::Traced(_)) | None => false,
+    };
+    if orphan || set.steps.contains_key(&(start.execution, start.id)) {
+        return None;
+    }
+    step_sample(start.execution, &start.name, start.started_at, &start.attributes, completion, now, set)
+}
+
+fn completion_sample(complete: &CompleteStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
+    let step = set.steps.get(&(complete.execution, complete.id))?;
+    if step.status != StepStatus::Running {
+        return None;
+    }
+    step_sample(
+        complete.execution,
+        &step.name,
+        Some(step.started_at),
+        &step.attributes,
+        &complete.completion,
+        now,
+        set,
+    )
+}
+
+fn step_sample(
+    execution: ExecutionId,
+    step: &StepName,
+    started_at: Option<Timestamp>,
+    attributes: &Attributes,
+    completion: &Completion,
+    now: Timestamp,
+    set: &WorkingSet,
+) -> Option<Sample> {
+    let execution = set.executions.get(&execution)?;
+    if execution.status != ExecutionStatus::Running || !completion.status.is_judged() {
+        return None;
+    }
+    let times = StepTimes::resolve(started_at, completion.ended_at, completion.duration, now).ok()?;
+    if !completion.attributes.is_empty() && !attributes.is_empty() {
+        attributes.clone().merge(&completion.attributes).ok()?;
+    }
+    let at = sample_time(times.ended_at, now);
+    Some(Sample { workflow: execution.workflow.clone(), step: Some(step.clone()), at })
+}
+
+fn total_sample(
+    workflow: &WorkflowName,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Sample> {
+    let times = StepTimes::resolve(Some(started_at), ended_at, None, now).ok()?;
+    Some(Sample { workflow: workflow.clone(), step: None, at: sample_time(times.ended_at, now) })
+}
+
+fn execution_samples(record: &RecordExecution, now: Timestamp, set: &WorkingSet) -> Vec<Sample> {
+    let start = &record.start;
+    if set.executions.contains_key(&start.id) || !is_known(start.parent, set) {
+        return Vec::new();
+    }
+    let Some(total) = total_sample(&start.workflow, start.started_at, record.end.ended_at, now) else {
+        return Vec::new();
+    };
+    let steps = record.steps.iter().filter(|step| step.status.is_judged()).map(|step| Sample {
+        workflow: start.workflow.clone(),
+        step: Some(step.name.clone()),
+        at: sample_time(step.times.ended_at, now),
+    });
+    steps.chain([total]).collect()
+}
+
+/// Returns whether an execution's parent, if it names one, is known.
+fn is_known(parent: Option<ExecutionId>, set: &WorkingSet) -> bool {
+    parent.is_none_or(|parent| set.executions.contains_key(&parent))
 }
 
 /// Returns when a sample counts as taken: at its end, but never in the future, where it would open a
@@ -224,8 +300,9 @@ pub(super) fn sample_time(ended_at: Timestamp, now: Timestamp) -> Timestamp {
 
 /// What the commands of one batch hold, so that no two of them change the same row.
 ///
-/// One command per step and per idempotency key, and none beside one that ends its execution: the
-/// rest waits for the next batch, where it finds what the first one left.
+/// One command per step and per idempotency key, none beside one that ends its execution, and none
+/// beside one that makes its named parent: the rest waits for the next batch, where it finds what the
+/// first one left.
 #[derive(Debug, Default)]
 pub struct Claims {
     idempotency: HashSet<IdempotencyScope>,
@@ -241,11 +318,18 @@ impl Claims {
             return false;
         }
         let admitted = match &request.command {
-            Command::StartStep(start) => self.admit_step((start.execution, start.id)),
+            Command::StartStep(start) => {
+                let waits = match start.parent {
+                    Some(ParentStep::Named(parent)) => self.steps.contains(&(start.execution, parent)),
+                    // A traced parent need not be known: a whole export shares a batch.
+                    Some(ParentStep::Traced(_)) | None => false,
+                };
+                !waits && self.admit_step((start.execution, start.id))
+            }
             Command::CompleteStep(complete) => self.admit_step((complete.execution, complete.id)),
             Command::EndExecution(end) => self.admit_ending(end.id),
-            Command::RecordExecution(record) => self.admit_ending(record.start.id),
-            Command::StartExecution(start) => self.admit_ending(start.id),
+            Command::RecordExecution(record) => self.admit_start(&record.start),
+            Command::StartExecution(start) => self.admit_start(start),
             Command::Rebaseline(_) => true,
         };
         if admitted {
@@ -260,6 +344,10 @@ impl Claims {
         }
         self.used.insert(key.0);
         true
+    }
+
+    fn admit_start(&mut self, start: &StartExecution) -> bool {
+        !start.parent.is_some_and(|parent| self.ending.contains(&parent)) && self.admit_ending(start.id)
     }
 
     fn admit_ending(&mut self, id: ExecutionId) -> bool {

@@ -1,1 +1,9 @@
+//! The rules of recording, with values alone.
+//!
+//! Invariant: every command goes through the five steps that a store takes ([`shelf::Shelf`]).
+//! Not here: what all stores must do besides (`test_util::contract`).
 
+mod needs;
+mod rules;
+mod shelf;
+mod splits;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::command::IdempotencyScope;
+use super::command::{IdempotencyScope, Request};
 use super::outcome::Outcome;
 use crate::baseline::{Baseline, Segment};
 use crate::cohort::BaselineKey;
@@ -124,4 +124,15 @@ pub struct WorkingSet {
     pub written_histories: BTreeMap<BaselineKey, ()>,
     /// To insert or replace: closed segments.
     pub written_segments: BTreeMap<(BaselineKey, Day), Segment>,
+}
+
+/// How long an `Idempotency-Key` holds: 24 hours.
+const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
+
+impl WorkingSet {
+    /// Returns what was answered under the request's `Idempotency-Key`, while that holds.
+    pub(super) fn kept_answer(&self, request: &Request) -> Option<&IdempotencyRecord> {
+        let kept = self.idempotency.get(&request.idempotency?.scope)?;
+        (request.received_at.since(kept.created_at) < IDEMPOTENCY_KEPT).then_some(kept)
+    }
 }

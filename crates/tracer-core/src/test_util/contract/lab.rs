@@ -1,0 +1,237 @@
+//! A store on the bench: records, asks, and moves the clock, in few words.
+//!
+//! Invariant: whatever a test did not expect (a refusal, an outage) panics with what it was.
+//! Not here: what is expected of a store; that is in the other files of this folder.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::baseline::{Baseline, Ending, Measured};
+use crate::clock::Clock;
+use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry};
+use crate::execution::{Execution, ExecutionStatus};
+use crate::ids::{ExecutionId, StepId};
+use crate::record::{
+    Answer, Completion, ExecutionEnded, Idempotency, Outcome, Refusal, Request, StartExecution, StepEnded,
+};
+use crate::repository::{ExecutionFilter, Repository, RepositoryError, WorkflowHistory};
+use crate::step::Step;
+use crate::test_util::FakeClock;
+use crate::test_util::fixtures::{self, IntoCommand, completed, end, request, start, step, whole, workflow};
+use crate::time::{Micros, Timestamp};
+
+/// A store under test, with what must outlive it.
+pub struct Store {
+    // Dropped in this order: the store closes before its database goes.
+    repository: Arc<dyn Repository>,
+    _kept: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Store {
+    /// Takes a store that needs nothing else.
+    pub fn new(repository: Arc<dyn Repository>) -> Self {
+        Self { repository, _kept: None }
+    }
+
+    /// Takes a store, and keeps something (its folder, its database) until it is closed.
+    pub fn keeping(repository: Arc<dyn Repository>, kept: impl Any + Send + Sync) -> Self {
+        Self { repository, _kept: Some(Box::new(kept)) }
+    }
+}
+
+/// An empty store, and the clock by which it stamps.
+pub struct Lab {
+    store: Store,
+    /// Moves only by hand.
+    pub clock: Arc<FakeClock>,
+}
+
+impl Lab {
+    /// Opens an empty store at [`fixtures::NOON`].
+    ///
+    /// Its policy is the default one, but a step named `patient…` may take ten times its average.
+    pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
+        let clock = Arc::new(FakeClock::at(fixtures::NOON));
+        let patient = FactorOfMean { warning: 10.0, critical: 20.0, ..FactorOfMean::default() };
+        let entry = PolicyEntry { workflow: "*".into(), step: "patient*".into(), rule: Arc::new(patient) };
+        let policy = Policy::new(Arc::new(FactorOfMean::default()), [entry]);
+        let store = open(Arc::clone(&clock), Arc::new(policy)).await;
+        Self { store, clock }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &dyn Repository {
+        &*self.store.repository
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Records something that may be refused.
+    pub async fn try_record(&self, command: impl IntoCommand) -> Result<Answer, Refusal> {
+        self.send(request(self.now(), command)).await
+    }
+
+    /// Records something under an `Idempotency-Key`.
+    pub async fn record_under(&self, key: Idempotency, command: impl IntoCommand) -> Result<Answer, Refusal> {
+        self.send(Request { idempotency: Some(key), ..request(self.now(), command) }).await
+    }
+
+    /// Records something that must be fresh.
+    pub async fn record(&self, command: impl IntoCommand) -> Outcome {
+        let answer = self.try_record(command).await.expect("not refused");
+        assert!(answer.fresh, "recorded before: {answer:?}");
+        answer.outcome
+    }
+
+    /// Records something that must be refused, and returns why.
+    pub async fn refused(&self, command: impl IntoCommand) -> Refusal {
+        self.try_record(command).await.expect_err("refused")
+    }
+
+    /// Starts an execution now.
+    pub async fn start(&self, name: &str) -> ExecutionId {
+        self.start_as(StartExecution { started_at: self.now(), ..start(name) }).await
+    }
+
+    /// Starts an execution as given.
+    pub async fn start_as(&self, start: StartExecution) -> ExecutionId {
+        let id = start.id;
+        self.record(start).await;
+        id
+    }
+
+    /// Starts a step now.
+    pub async fn step(&self, execution: ExecutionId, name: &str) -> StepId {
+        let start = step(execution, name);
+        let id = start.id;
+        self.record(start).await;
+        id
+    }
+
+    /// Completes a running step after so many milliseconds.
+    pub async fn complete(&self, execution: ExecutionId, id: StepId, millis: u64) -> StepEnded {
+        step_ended(self.record(fixtures::complete(execution, id, completed(millis))).await)
+    }
+
+    /// Records a completed step whole, and returns its verdict.
+    pub async fn took(&self, execution: ExecutionId, name: &str, millis: u64) -> Option<Bottleneck> {
+        self.ended(execution, name, completed(millis)).await.bottleneck
+    }
+
+    /// Records as many completed steps of the same duration; returns how many were bottlenecks.
+    pub async fn took_each(&self, execution: ExecutionId, name: &str, millis: u64, times: usize) -> usize {
+        let mut bottlenecks = 0;
+        for _ in 0..times {
+            bottlenecks += usize::from(self.took(execution, name, millis).await.is_some());
+        }
+        bottlenecks
+    }
+
+    /// Records a step whole.
+    pub async fn ended(&self, execution: ExecutionId, name: &str, completion: Completion) -> StepEnded {
+        step_ended(self.record(whole(execution, name, completion)).await)
+    }
+
+    /// Ends an execution well, now.
+    pub async fn end(&self, id: ExecutionId) -> ExecutionEnded {
+        self.end_as(id, ExecutionStatus::Completed).await
+    }
+
+    /// Ends an execution now.
+    pub async fn end_as(&self, id: ExecutionId, status: ExecutionStatus) -> ExecutionEnded {
+        execution_ended(self.record(crate::record::EndExecution { status, ..end(id) }).await)
+    }
+
+    /// Returns an execution that must be known.
+    pub async fn execution(&self, id: ExecutionId) -> Execution {
+        self.find(id).await.expect("a known execution")
+    }
+
+    /// Returns an execution, if it is known.
+    pub async fn find(&self, id: ExecutionId) -> Option<Execution> {
+        self.store().execution(id).await.expect("an answer")
+    }
+
+    /// Returns the steps of an execution.
+    pub async fn steps(&self, id: ExecutionId) -> Vec<Step> {
+        self.store().steps(id, None, 10_000).await.expect("an answer")
+    }
+
+    /// Returns a step that must be known.
+    pub async fn step_of(&self, execution: ExecutionId, id: StepId) -> Step {
+        self.steps(execution).await.into_iter().find(|step| step.id == id).expect("a known step")
+    }
+
+    /// Returns the ids of all executions that a filter lets through, newest first.
+    pub async fn list(&self, filter: &ExecutionFilter) -> Vec<ExecutionId> {
+        let listed = self.store().executions(filter, None, 1_000).await.expect("an answer");
+        listed.into_iter().map(|execution| execution.id).collect()
+    }
+
+    /// Returns the histories of a workflow, if it is known.
+    pub async fn history(&self, name: &str) -> Option<WorkflowHistory> {
+        self.store().workflow_history(&workflow(name)).await.expect("an answer")
+    }
+
+    /// Returns the baseline of a step; an empty one if it has none.
+    pub async fn baseline(&self, workflow: &str, step: &str) -> Baseline {
+        let steps = self.history(workflow).await.map(|history| history.steps).unwrap_or_default();
+        steps
+            .into_iter()
+            .find(|(name, _)| name.as_str() == step)
+            .map(|(_, baseline)| baseline)
+            .unwrap_or_default()
+    }
+
+    /// Returns the reference of a step, in words.
+    pub async fn reference(&self, workflow: &str, step: &str) -> String {
+        self.baseline(workflow, step).await.to_string()
+    }
+
+    /// Returns how often a step ended in a way.
+    pub async fn count(&self, workflow: &str, step: &str, ending: Ending) -> u64 {
+        self.baseline(workflow, step).await.measured().endings.get(ending)
+    }
+
+    /// Returns what was measured of a workflow's executions as wholes; nothing if it is unknown.
+    pub async fn totals(&self, workflow: &str) -> Measured {
+        self.history(workflow).await.map(|history| history.executions).unwrap_or_default().measured()
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Micros) {
+        self.clock.advance(by);
+    }
+
+    async fn send(&self, request: Request) -> Result<Answer, Refusal> {
+        match self.store().record(request).await {
+            Ok(answer) => Ok(answer),
+            Err(RepositoryError::Refused(refusal)) => Err(refusal),
+            Err(error @ (RepositoryError::Unavailable { .. } | RepositoryError::Internal { .. })) => {
+                panic!("the store failed: {error:?}")
+            }
+        }
+    }
+}
+
+/// Returns the ended step that an outcome shows.
+pub(super) fn step_ended(outcome: Outcome) -> StepEnded {
+    let Outcome::StepEnded(ended) = outcome else { panic!("no ended step: {outcome:?}") };
+    ended
+}
+
+/// Returns the ended execution that an outcome shows.
+pub(super) fn execution_ended(outcome: Outcome) -> ExecutionEnded {
+    let Outcome::ExecutionEnded(ended) = outcome else { panic!("no ended execution: {outcome:?}") };
+    ended
+}
+
+/// Returns a verdict in words: severity, factor, average and samples.
+pub(super) fn verdict(bottleneck: Option<&Bottleneck>) -> String {
+    let Some(found) = bottleneck else { return "normal".into() };
+    let average = found.historical_avg.as_millis();
+    format!("{} {:.2} over {average}ms of {}", found.severity.as_str(), found.factor(), found.samples)
+}

@@ -1,0 +1,223 @@
+//! What a store is: the suite that every implementation of [`Repository`](crate::repository::Repository) passes.
+//!
+//! Behaviour that no test here asks for is accidental. A crate that implements a store lists the
+//! suite with [`contract_tests!`](crate::contract_tests), once per way to open it; each test then
+//! shows by name for each store.
+//!
+//! Invariant: a test sees a store through its traits only, and time moves only where it says so.
+//! Not here: what a store survives (crashes, outages), and what it costs; its own tests show that.
+
+#![expect(clippy::expect_used, reason = "what is expected and missing fails the test")]
+#![expect(missing_docs, reason = "the functions are tests, whose names say what they show")]
+
+pub mod bottlenecks;
+pub mod changes;
+pub mod concurrency;
+pub mod executions;
+pub mod extremes;
+pub mod filters;
+pub mod history;
+pub mod idempotency;
+pub mod imports;
+pub mod judging;
+mod lab;
+pub mod listing;
+pub mod names;
+pub mod retention;
+pub mod stats;
+pub mod steps;
+pub mod upkeep;
+
+pub use lab::{Lab, Store};
+
+/// Lists the contract for a store, in a module of the given name.
+///
+/// `open` is an `async fn(Arc<FakeClock>, Arc<Policy>) -> Store`, which gives an empty store. Each
+/// test runs under `#[tokio::test]` of the crate that invokes this.
+#[macro_export]
+macro_rules! contract_tests {
+    ($store:ident, $open:path) => {
+        $crate::contract_tests! { @subjects $store, $open,
+            executions: [
+                a_started_execution_is_found_as_it_was_given,
+                a_plain_execution_has_nothing_that_was_not_given,
+                starting_the_same_id_again_changes_nothing,
+                an_unknown_parent_is_refused_and_nothing_is_stored,
+                an_execution_ends_in_every_way_and_stays_so,
+                repeating_an_end_answers_what_is_stored_and_counts_once,
+                another_end_is_refused_and_changes_nothing,
+                the_total_is_wall_clock_and_a_given_end_counts,
+                an_end_before_the_start_is_refused_and_changes_nothing,
+                ending_cancels_the_running_steps_which_enter_no_baseline,
+                an_end_lists_the_bottlenecks_in_the_order_of_their_start,
+                payloads_are_kept_to_the_letter,
+                a_failure_is_kept_with_type_message_and_stack,
+                an_unknown_execution_is_unknown_to_everything,
+            ],
+            steps: [
+                a_started_step_is_found_as_it_was_given,
+                a_step_starts_when_its_request_arrived,
+                starting_the_same_step_again_changes_nothing,
+                a_step_of_an_unknown_execution_is_refused,
+                a_named_parent_must_be_a_step_of_the_same_execution,
+                a_traced_parent_may_arrive_later,
+                the_same_step_id_in_two_executions_is_two_steps,
+                a_step_of_another_execution_is_unknown,
+                a_given_duration_counts_whatever_the_clock_says,
+                a_step_without_times_is_measured_by_the_clock,
+                a_given_end_makes_the_duration,
+                an_end_before_the_start_leaves_the_step_running,
+                a_step_ends_in_every_way_and_stays_so,
+                repeating_a_completion_answers_what_is_stored_and_counts_once,
+                a_failed_step_keeps_why,
+                attributes_given_at_the_end_join_those_given_at_the_start,
+                attributes_beyond_their_bounds_leave_the_step_running,
+                a_step_recorded_whole_is_the_same_as_one_completed,
+                a_whole_step_that_ends_before_it_starts_is_not_stored,
+                an_ended_execution_takes_no_step,
+                steps_are_paged_without_gaps_or_repeats,
+                step_ids_of_every_size_are_kept_and_paged,
+            ],
+            judging: [
+                five_times_the_average_is_critical,
+                limits_are_strict,
+                a_short_history_judges_nobody,
+                a_step_is_not_part_of_its_own_history,
+                the_verdict_is_stored_with_the_step,
+                failed_steps_are_judged_and_change_no_average,
+                skipped_and_cancelled_steps_are_neither_judged_nor_counted,
+                histories_are_kept_apart_by_workflow_and_step,
+                a_rule_chosen_by_pattern_holds_for_what_matches,
+                a_running_step_is_to_be_looked_at_when_it_crosses_its_limit,
+                a_workflow_has_at_most_a_thousand_step_histories,
+                a_refused_step_leaves_no_history,
+            ],
+            changes: [
+                sixty_at_three_times_the_average_are_sixty_bottlenecks,
+                sixty_at_fifty_times_the_average_are_sixty_bottlenecks,
+                after_a_whole_window_the_new_level_is_normal,
+                rebaseline_makes_the_new_level_normal_at_once,
+                rebaseline_of_what_was_never_recorded_is_refused,
+                a_stall_does_not_move_the_reference,
+            ],
+            history: [
+                days_roll_over_and_the_window_forgets,
+                a_late_sample_joins_its_own_day,
+                samples_of_any_day_in_any_order_are_as_the_baseline_says,
+                an_end_in_the_future_opens_no_day_before_its_time,
+                executions_as_wholes_have_a_history_too,
+                baselines_and_answers_agree_on_what_was_measured,
+            ],
+            idempotency: [
+                the_same_key_and_body_get_the_same_answer_once,
+                the_same_key_with_another_body_is_refused,
+                a_key_holds_for_a_day,
+                a_refused_command_does_not_use_its_key_up,
+                keys_hold_for_steps_and_ends_too,
+                keys_are_told_apart_by_scope,
+                concurrent_requests_with_one_key_record_once,
+                a_reused_key_leaves_no_trace_of_the_other_body,
+            ],
+            imports: [
+                an_execution_recorded_whole_is_found_with_its_steps,
+                recording_it_again_changes_nothing,
+                its_steps_are_judged_in_the_order_given,
+                an_import_that_is_refused_leaves_nothing,
+                an_import_of_thousands_of_steps_is_whole,
+                imports_and_live_work_share_one_history,
+            ],
+            concurrency: [
+                twenty_completions_of_one_step_count_once,
+                completions_that_disagree_have_one_winner,
+                twenty_ends_of_one_execution_count_once,
+                steps_racing_with_the_end_are_counted_or_refused,
+                many_commands_at_once_are_all_answered,
+                many_new_names_at_once_are_all_learnt,
+                one_refused_among_many_harms_no_other,
+                reads_see_everything_answered_before,
+            ],
+            filters: [
+                without_conditions_everything_is_listed_newest_first,
+                by_workflow,
+                by_status,
+                by_correlation_id,
+                by_start,
+                by_duration,
+                by_the_worst_verdict,
+                by_the_verdicts_of_running_executions,
+                by_attributes,
+                by_attributes_with_odd_characters,
+                all_conditions_must_hold,
+            ],
+            listing: [
+                pages_have_no_gaps_or_repeats_when_starts_are_equal,
+                pages_go_on_where_they_were_when_executions_arrive,
+                filtered_pages_have_no_gaps_or_repeats,
+                running_listings_of_bottlenecks_are_paged_too,
+                a_listing_has_no_payloads,
+                running_executions_are_counted_by_workflow,
+            ],
+            stats: [
+                a_workflow_is_known_from_its_first_execution_on,
+                a_name_never_recorded_is_unknown,
+                the_history_of_a_workflow_names_its_steps,
+                workflows_are_paged_by_name,
+                workflows_show_their_counts_and_last_activity,
+            ],
+            bottlenecks: [
+                an_ended_execution_shows_the_steps_judged,
+                a_running_step_comes_with_its_history,
+                a_running_step_without_history_comes_without,
+                steps_within_limits_are_not_shown,
+            ],
+            retention: [
+                what_is_old_is_removed_and_what_is_new_stays,
+                baselines_outlive_the_detail,
+                retention_counts_from_recording_not_from_the_start,
+                old_days_of_baselines_are_removed,
+                expired_idempotency_keys_are_removed,
+                pruning_an_empty_store_removes_nothing,
+                requests_go_on_while_it_is_pruned,
+            ],
+            upkeep: [
+                a_store_answers_a_ping_and_is_healthy,
+                preparing_is_repeatable_and_months_arrive,
+                an_execution_without_activity_is_silent,
+                a_silent_listing_is_bounded,
+                a_store_stamps_by_the_clock_it_was_given,
+                shutting_down_answers_what_was_accepted_and_refuses_the_rest,
+            ],
+            names: [
+                names_of_every_kind_of_character_are_kept_apart,
+                names_of_full_length_are_kept,
+                names_do_not_match_as_patterns,
+                workflows_with_odd_names_are_paged,
+            ],
+            extremes: [
+                work_of_1970_and_of_tomorrow_is_kept,
+                a_duration_of_four_hundred_days_is_kept,
+                work_that_takes_no_time_is_kept,
+                a_step_open_since_1970_can_be_closed,
+                microseconds_are_kept,
+                attributes_at_their_bounds_are_kept,
+                payloads_at_their_bounds_are_kept,
+                an_execution_of_a_thousand_steps_ends,
+            ],
+        }
+    };
+    (@subjects $store:ident, $open:path, $($subject:ident: [$($test:ident),+ $(,)?],)+) => {
+        mod $store {
+            use super::*;
+
+            $(mod $subject {
+                use super::*;
+
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let lab = $crate::test_util::contract::Lab::open($open).await;
+                    $crate::test_util::contract::$subject::$test(lab).await;
+                })+
+            })+
+        }
+    };
+}
