@@ -83,6 +83,12 @@ impl Baseline {
         self.frozen.map(|frozen| frozen.since)
     }
 
+    /// Returns the latest time at which anything ended, without summing up the window.
+    #[must_use]
+    pub const fn last_seen(&self) -> Option<Timestamp> {
+        self.last_seen
+    }
+
     /// Returns the window as it was measured.
     #[must_use]
     pub fn measured(&self) -> Measured {

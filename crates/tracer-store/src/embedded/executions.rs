@@ -1,0 +1,109 @@
+//! Executions as a batch loads and writes them. Not here: how they are listed (`listing`).
+
+use rusqlite::{Transaction, params};
+use tracer_core::execution::Execution;
+use tracer_core::ids::ExecutionId;
+use tracer_core::name::WorkflowName;
+use tracer_core::payload::Payload;
+use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
+
+use super::error::StoreError;
+use super::row::{
+    count, execution_status, optional_micros, optional_time, stored, stored_attributes, stored_failure,
+    stored_micros, text, time,
+};
+
+const LOAD: &str = "\
+-- load_execution
+SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed
+  FROM workflow_executions
+ WHERE execution_id = ?1";
+
+const INSERT: &str = "\
+-- insert_execution
+INSERT INTO workflow_executions
+       (execution_id, workflow_name, status, started_at, ended_at, duration_us, recorded_at,
+        worst_severity, steps_completed, simulated, correlation_id, version, parent_execution_id,
+        link_trace_id, link_span_id, attributes, error, input, output)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+
+const END: &str = "\
+-- end_execution
+UPDATE workflow_executions
+   SET status = ?2, ended_at = ?3, duration_us = ?4, steps_completed = ?5, worst_severity = ?6,
+       error = ?7, output = ?8
+ WHERE execution_id = ?1";
+
+/// Loads what recording needs of these executions.
+pub(super) fn load<'a>(
+    tx: &Transaction<'_>,
+    ids: impl IntoIterator<Item = &'a ExecutionId>,
+    set: &mut WorkingSet,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(LOAD)?;
+    for id in ids {
+        let mut rows = statement.query([id.to_bytes()])?;
+        let Some(row) = rows.next()? else { continue };
+        let head = ExecutionHead {
+            workflow: WorkflowName::from_stored(text(row, 0)?),
+            status: execution_status(row, 1)?,
+            started_at: time(row, 2)?,
+            ended_at: optional_time(row, 3)?,
+            duration: optional_micros(row, 4)?,
+            recorded_at: time(row, 5)?,
+            steps_completed: count(row, 6)?,
+        };
+        set.executions.insert(*id, head);
+    }
+    Ok(())
+}
+
+/// Writes the executions that are new and those that end.
+pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreError> {
+    for execution in set.new_executions.values() {
+        insert(tx, execution)?;
+    }
+    for (id, end) in &set.ended_executions {
+        write_end(tx, *id, end)?;
+    }
+    Ok(())
+}
+
+fn insert(tx: &Transaction<'_>, execution: &Execution) -> Result<(), StoreError> {
+    tx.prepare_cached(INSERT)?.execute(params![
+        execution.id.to_bytes(),
+        execution.workflow.as_str(),
+        execution.status.as_str(),
+        execution.started_at.as_micros(),
+        execution.ended_at.map(|at| at.as_micros()),
+        execution.duration.map(stored_micros),
+        execution.recorded_at.as_micros(),
+        execution.worst.map(|worst| worst.to_stored()),
+        stored(execution.steps_completed),
+        execution.simulated,
+        execution.correlation_id.as_ref().map(|id| id.as_str()),
+        execution.version.as_ref().map(|version| version.as_str()),
+        execution.parent.map(ExecutionId::to_bytes),
+        execution.link.map(|link| link.trace.to_bytes()),
+        execution.link.map(|link| link.parent.to_stored()),
+        stored_attributes(&execution.attributes)?,
+        stored_failure(execution.failure.as_ref())?,
+        execution.input.as_ref().map(Payload::as_str),
+        execution.output.as_ref().map(Payload::as_str),
+    ])?;
+    Ok(())
+}
+
+fn write_end(tx: &Transaction<'_>, id: ExecutionId, end: &ExecutionEnd) -> Result<(), StoreError> {
+    tx.prepare_cached(END)?.execute(params![
+        id.to_bytes(),
+        end.status.as_str(),
+        end.ended_at.as_micros(),
+        stored_micros(end.duration),
+        stored(end.steps_completed),
+        end.worst.map(|worst| worst.to_stored()),
+        stored_failure(end.failure.as_ref())?,
+        end.output.as_ref().map(Payload::as_str),
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! The embedded store: SQLite in one file, for one process, with nothing to install.
+//!
+//! One connection writes, on a thread of its own (`thread`); others read (`readers`). What
+//! is written goes through batches (`batch`) and retention (`retention`); what is read is in `reads`
+//! and `listing`. Statements live with the tables they are about.
+//!
+//! Not here: what a command means (`tracer_core::record`), how commands become batches (`writer`).
+
+mod baselines;
+mod batch;
+mod error;
+mod executions;
+mod file;
+mod idempotency;
+mod listing;
+mod migrate;
+mod readers;
+mod reads;
+mod retention;
+mod row;
+mod steps;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracer_core::clock::Clock;
+use tracer_core::detect::Policy;
+use tracer_core::execution::Execution;
+use tracer_core::ids::ExecutionId;
+use tracer_core::name::WorkflowName;
+use tracer_core::record::{Answer, Request};
+use tracer_core::repository::{
+    BaselineRepository, BottleneckSteps, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
+    Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
+    WorkflowSummary,
+};
+use tracer_core::step::Step;
+use tracer_core::time::Timestamp;
+
+use self::readers::{Pool, Readers};
+use self::thread::WriteThread;
+use crate::clock::SystemClock;
+use crate::config::{Location, StoreConfig};
+use crate::error::OpenError;
+use crate::writer::{BatchAnswers, BatchStore, Writer};
+
+/// Opens the store; the location says whether in a file or in memory.
+///
+/// # Errors
+/// [`OpenError`] says what stands in the way and what to do about it.
+pub(crate) async fn open(
+    config: &StoreConfig,
+    policy: Arc<Policy>,
+) -> Result<Arc<dyn Repository>, OpenError> {
+    let store = EmbeddedStore::open(config, policy).await?;
+    Ok(Arc::new(store))
+}
+
+/// SQLite behind the repositories.
+#[derive(Debug)]
+struct EmbeddedStore {
+    writer: Writer,
+    readers: Readers,
+    thread: Arc<WriteThread>,
+    clock: Arc<dyn Clock>,
+}
+
+impl EmbeddedStore {
+    async fn open(config: &StoreConfig, policy: Arc<Policy>) -> Result<Self, OpenError> {
+        let (location, size, timeout) = (config.location.clone(), config.pool_size, config.acquire_timeout);
+        let opening = tokio::task::spawn_blocking(move || match location {
+            Location::Embedded(path) => open_file(&path, size, timeout),
+            // PostgreSQL is opened elsewhere: it never gets here.
+            Location::Memory | Location::Postgres(_) => open_memory(),
+        });
+        let (thread, readers) = match opening.await {
+            Ok(opened) => opened?,
+            Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
+        };
+        let batches = Batches { thread: Arc::clone(&thread), policy };
+        let writer = Writer::start(Arc::new(batches), &config.writer);
+        let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
+        Ok(Self { writer, readers, thread, clock })
+    }
+}
+
+fn open_file(path: &Path, size: usize, timeout: Duration) -> Result<(Arc<WriteThread>, Readers), OpenError> {
+    let failed = |source: crate::error::Cause| OpenError::File { path: path.to_owned(), source };
+    let lock = file::lock(path)?;
+    let mut connection = file::open_writing(path)?;
+    migrate::migrate(&mut connection)?;
+    let pool = Pool::open(path.to_owned(), size, timeout).map_err(|error| failed(error.into()))?;
+    let thread = WriteThread::start(connection, lock).map_err(|error| failed(error.into()))?;
+    Ok((Arc::new(thread), Readers::Pool(pool)))
+}
+
+fn open_memory() -> Result<(Arc<WriteThread>, Readers), OpenError> {
+    let mut connection = file::open_in_memory().map_err(|error| OpenError::Migration(error.into()))?;
+    migrate::migrate(&mut connection)?;
+    let thread = WriteThread::start(connection, ()).map_err(|error| OpenError::Migration(error.into()))?;
+    let thread = Arc::new(thread);
+    Ok((Arc::clone(&thread), Readers::Shared(thread)))
+}
+
+impl Drop for EmbeddedStore {
+    /// Lets go of the file here, and not when the writer's task notices that it is no longer needed.
+    fn drop(&mut self) {
+        self.thread.close_and_wait();
+    }
+}
+
+/// What the writer commits its batches with.
+#[derive(Debug)]
+struct Batches {
+    thread: Arc<WriteThread>,
+    policy: Arc<Policy>,
+}
+
+#[async_trait]
+impl BatchStore for Batches {
+    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+        let policy = Arc::clone(&self.policy);
+        Ok(self.thread.write("batch", move |tx| batch::write(tx, &policy, &batch)).await?)
+    }
+}
+
+#[async_trait]
+impl ExecutionRepository for EmbeddedStore {
+    async fn record(&self, request: Request) -> Result<Answer, RepositoryError> {
+        self.writer.record(request).await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, RepositoryError> {
+        Ok(self.readers.read("execution", move |tx| reads::execution(tx, id)).await?)
+    }
+
+    async fn steps(
+        &self,
+        id: ExecutionId,
+        after: Option<StepCursor>,
+        limit: usize,
+    ) -> Result<Vec<Step>, RepositoryError> {
+        Ok(self.readers.read("steps", move |tx| reads::steps(tx, id, after, limit)).await?)
+    }
+
+    async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError> {
+        Ok(self.readers.read("bottleneck_steps", move |tx| reads::bottleneck_steps(tx, id)).await?)
+    }
+
+    async fn executions(
+        &self,
+        filter: &ExecutionFilter,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError> {
+        let filter = filter.clone();
+        Ok(self.readers.read("executions", move |tx| listing::executions(tx, &filter, after, limit)).await?)
+    }
+
+    async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError> {
+        Ok(self.readers.read("running", move |tx| reads::running(tx, limit)).await?)
+    }
+}
+
+#[async_trait]
+impl BaselineRepository for EmbeddedStore {
+    async fn workflow_history(
+        &self,
+        workflow: &WorkflowName,
+    ) -> Result<Option<WorkflowHistory>, RepositoryError> {
+        let workflow = workflow.clone();
+        Ok(self.readers.read("workflow_history", move |tx| reads::workflow_history(tx, &workflow)).await?)
+    }
+
+    async fn workflows(
+        &self,
+        after: Option<&WorkflowName>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowSummary>, RepositoryError> {
+        let after = after.cloned();
+        Ok(self.readers.read("workflows", move |tx| reads::workflows(tx, after.as_ref(), limit)).await?)
+    }
+}
+
+#[async_trait]
+impl Upkeep for EmbeddedStore {
+    async fn ping(&self) -> Result<(), RepositoryError> {
+        Ok(self.readers.read("ping", reads::ping).await?)
+    }
+
+    async fn health(&self) -> Result<StoreHealth, RepositoryError> {
+        let over = self.readers.read("health", reads::workflows_over_step_limit).await?;
+        Ok(StoreHealth {
+            queued: self.writer.queued(),
+            queue_capacity: self.writer.capacity(),
+            workflows_over_step_limit: over,
+        })
+    }
+
+    async fn prepare(&self, _now: Timestamp) -> Result<(), RepositoryError> {
+        // There are no partitions here.
+        Ok(())
+    }
+
+    async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Pruned, RepositoryError> {
+        Ok(retention::prune_in_portions(&self.thread, now, retention).await?)
+    }
+
+    async fn silent_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExecutionId>, RepositoryError> {
+        Ok(self.readers.read("silent_since", move |tx| reads::silent_since(tx, before, limit)).await?)
+    }
+
+    async fn shut_down(&self) {
+        self.writer.shut_down().await;
+        match &self.readers {
+            // The file is let go of; what reads has connections of its own.
+            Readers::Pool(_) => self.thread.finish().await,
+            // The database is the thread's: it ends with the store.
+            Readers::Shared(_) => {}
+        }
+    }
+}
+
+impl Repository for EmbeddedStore {
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    fn kind(&self) -> &'static str {
+        "embedded SQLite"
+    }
+}

@@ -1,0 +1,335 @@
+//! What is asked of one execution, or of one workflow and its history.
+//!
+//! Each function reads one snapshot. Not here: listings of executions (`listing`).
+
+use std::collections::HashMap;
+
+use rusqlite::{Transaction, params};
+use tracer_core::baseline::Baseline;
+use tracer_core::cohort::{BaselineKey, Cohort};
+use tracer_core::execution::Execution;
+use tracer_core::ids::ExecutionId;
+use tracer_core::limits;
+use tracer_core::name::{StepName, WorkflowName};
+use tracer_core::repository::{BottleneckSteps, RunningStep, StepCursor, WorkflowHistory, WorkflowSummary};
+use tracer_core::step::Step;
+use tracer_core::time::Timestamp;
+
+use super::error::StoreError;
+use super::row::{self, count, optional_time, text};
+
+/// Returns a limit as SQLite takes it.
+pub(super) fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+const EXECUTION: &str = concat!(
+    "-- execution\nSELECT ",
+    row::execution_columns!(),
+    ", input, output\n  FROM workflow_executions\n WHERE execution_id = ?1"
+);
+
+/// Returns an execution with its payloads.
+pub(super) fn execution(tx: &Transaction<'_>, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
+    let mut statement = tx.prepare_cached(EXECUTION)?;
+    let mut rows = statement.query([id.to_bytes()])?;
+    rows.next()?.map(row::execution_with_payloads).transpose()
+}
+
+const STEPS: &str = concat!(
+    "-- steps\nSELECT ",
+    row::step_columns!(),
+    "\n  FROM workflow_steps",
+    "\n WHERE execution_id = ?1 AND (started_at, step_id) > (?2, ?3)",
+    "\n ORDER BY started_at, step_id\n LIMIT ?4"
+);
+
+/// Returns the steps of an execution behind `after`, earliest start first.
+pub(super) fn steps(
+    tx: &Transaction<'_>,
+    id: ExecutionId,
+    after: Option<StepCursor>,
+    limit: usize,
+) -> Result<Vec<Step>, StoreError> {
+    // No step starts before 1970, so this lies before all of them.
+    let (started_at, step) =
+        after.map_or((i64::MIN, i64::MIN), |at| (at.started_at.as_micros(), at.id.to_stored()));
+    let mut statement = tx.prepare_cached(STEPS)?;
+    let mut rows = statement.query(params![id.to_bytes(), started_at, step, sql_limit(limit)])?;
+    collect(&mut rows, row::step)
+}
+
+const WORKFLOW_OF: &str = "\
+-- workflow_of_execution
+SELECT workflow_name
+  FROM workflow_executions
+ WHERE execution_id = ?1";
+
+const JUDGED: &str = concat!(
+    "-- judged_steps\nSELECT ",
+    row::step_columns!(),
+    "\n  FROM workflow_steps INDEXED BY workflow_steps_judged",
+    "\n WHERE execution_id = ?1 AND severity IS NOT NULL AND status <> 'running'",
+    "\n ORDER BY started_at, step_id\n LIMIT ?2"
+);
+
+const RUNNING: &str = concat!(
+    "-- running_steps\nSELECT ",
+    row::step_columns!(),
+    "\n  FROM workflow_steps",
+    "\n WHERE execution_id = ?1 AND status = 'running'",
+    "\n ORDER BY started_at, step_id\n LIMIT ?2"
+);
+
+const BASELINE: &str = "\
+-- baseline
+SELECT state
+  FROM step_baselines
+ WHERE key = ?1";
+
+/// Returns what names every bottleneck of an execution.
+pub(super) fn bottleneck_steps(
+    tx: &Transaction<'_>,
+    id: ExecutionId,
+) -> Result<Option<BottleneckSteps>, StoreError> {
+    let mut statement = tx.prepare_cached(WORKFLOW_OF)?;
+    let mut rows = statement.query([id.to_bytes()])?;
+    let Some(found) = rows.next()? else { return Ok(None) };
+    let workflow = WorkflowName::from_stored(text(found, 0)?);
+    let shown = |sql| -> Result<Vec<Step>, StoreError> {
+        let mut statement = tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params![id.to_bytes(), sql_limit(limits::STEPS_SHOWN)])?;
+        collect(&mut rows, row::step)
+    };
+    let judged = shown(JUDGED)?;
+    let running = with_baselines(tx, &workflow, shown(RUNNING)?)?;
+    Ok(Some(BottleneckSteps { workflow, judged, running }))
+}
+
+/// Joins steps with their histories. One look-up per name: within a process these cost less than the
+/// sort that a join by names would need.
+fn with_baselines(
+    tx: &Transaction<'_>,
+    workflow: &WorkflowName,
+    steps: Vec<Step>,
+) -> Result<Vec<RunningStep>, StoreError> {
+    let mut statement = tx.prepare_cached(BASELINE)?;
+    let mut known: HashMap<StepName, Option<Baseline>> = HashMap::new();
+    let mut running = Vec::with_capacity(steps.len());
+    for step in steps {
+        if !known.contains_key(&step.name) {
+            let key = BaselineKey::of_step(workflow, &step.name, &Cohort::default());
+            let mut rows = statement.query([key.to_bytes()])?;
+            let baseline = rows.next()?.map(|found| row::baseline(found, 0)).transpose()?;
+            known.insert(step.name.clone(), baseline);
+        }
+        let baseline = known.get(&step.name).cloned().flatten();
+        running.push(RunningStep { step, baseline });
+    }
+    Ok(running)
+}
+
+const HISTORIES: &str = "\
+-- workflow_history
+SELECT step_name, state
+  FROM step_baselines
+ WHERE workflow_name = ?1 AND cohort = '{}'
+ ORDER BY step_name";
+
+const RUNNING_OF_WORKFLOW: &str = "\
+-- running_of_workflow
+SELECT count(*)
+  FROM workflow_executions
+ WHERE workflow_name = ?1 AND status = 'running'";
+
+/// Returns the histories of a workflow.
+pub(super) fn workflow_history(
+    tx: &Transaction<'_>,
+    workflow: &WorkflowName,
+) -> Result<Option<WorkflowHistory>, StoreError> {
+    let mut statement = tx.prepare_cached(HISTORIES)?;
+    let mut rows = statement.query([workflow.as_str()])?;
+    let (mut executions, mut steps) = (None, Vec::new());
+    while let Some(found) = rows.next()? {
+        let baseline = row::baseline(found, 1)?;
+        match text(found, 0)? {
+            "" => executions = Some(baseline),
+            name => steps.push((StepName::from_stored(name), baseline)),
+        }
+    }
+    if executions.is_none() && steps.is_empty() {
+        return Ok(None);
+    }
+    let mut statement = tx.prepare_cached(RUNNING_OF_WORKFLOW)?;
+    let mut rows = statement.query([workflow.as_str()])?;
+    let running = rows.next()?.map_or(Ok(0), |found| count(found, 0))?;
+    Ok(Some(WorkflowHistory { executions: executions.unwrap_or_default(), running, steps }))
+}
+
+const WORKFLOWS: &str = "\
+-- workflows
+SELECT b.workflow_name, b.state, b.last_seen_at,
+       (SELECT count(*)
+          FROM workflow_executions e
+         WHERE e.workflow_name = b.workflow_name AND e.status = 'running'),
+       (SELECT max(e.started_at)
+          FROM workflow_executions e
+         WHERE e.workflow_name = b.workflow_name)
+  FROM step_baselines b
+ WHERE b.step_name = '' AND b.workflow_name > ?1
+ ORDER BY b.workflow_name
+ LIMIT ?2";
+
+/// Returns workflows by name.
+pub(super) fn workflows(
+    tx: &Transaction<'_>,
+    after: Option<&WorkflowName>,
+    limit: usize,
+) -> Result<Vec<WorkflowSummary>, StoreError> {
+    let mut statement = tx.prepare_cached(WORKFLOWS)?;
+    // No name is empty, so all of them lie behind it.
+    let after = after.map_or("", |name| name.as_str());
+    let mut rows = statement.query(params![after, sql_limit(limit)])?;
+    collect(&mut rows, |found| {
+        Ok(WorkflowSummary {
+            name: WorkflowName::from_stored(text(found, 0)?),
+            executions: row::baseline(found, 1)?,
+            running: count(found, 3)?,
+            last_activity: optional_time(found, 2)?.max(optional_time(found, 4)?),
+        })
+    })
+}
+
+const RUNNING_BY_WORKFLOW: &str = "\
+-- running
+SELECT workflow_name, count(*) AS running
+  FROM workflow_executions
+ WHERE status = 'running'
+ GROUP BY workflow_name
+ ORDER BY running DESC, workflow_name
+ LIMIT ?1";
+
+/// Returns how many executions run, by workflow, most first.
+pub(super) fn running(tx: &Transaction<'_>, limit: usize) -> Result<Vec<(WorkflowName, u64)>, StoreError> {
+    let mut statement = tx.prepare_cached(RUNNING_BY_WORKFLOW)?;
+    let mut rows = statement.query([sql_limit(limit)])?;
+    collect(&mut rows, |found| Ok((WorkflowName::from_stored(text(found, 0)?), count(found, 1)?)))
+}
+
+const SILENT: &str = "\
+-- silent_executions
+SELECT e.execution_id
+  FROM workflow_executions e
+ WHERE e.status = 'running' AND e.recorded_at < ?1
+   AND NOT EXISTS (SELECT 1
+                     FROM workflow_steps s
+                    WHERE s.execution_id = e.execution_id AND s.changed_at >= ?1)
+ LIMIT ?2";
+
+/// Returns running executions that nobody has written to since `before`.
+pub(super) fn silent_since(
+    tx: &Transaction<'_>,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<ExecutionId>, StoreError> {
+    let mut statement = tx.prepare_cached(SILENT)?;
+    let mut rows = statement.query(params![before.as_micros(), sql_limit(limit)])?;
+    collect(&mut rows, |found| row::execution_id(found, 0))
+}
+
+const OVER_LIMIT: &str = "\
+-- workflows_over_step_limit
+SELECT count(*)
+  FROM (SELECT 1
+          FROM step_baselines
+         WHERE step_name <> ''
+         GROUP BY workflow_name
+        HAVING count(DISTINCT step_name) >= ?1)";
+
+/// Returns how many workflows have no room for another step name.
+pub(super) fn workflows_over_step_limit(tx: &Transaction<'_>) -> Result<u64, StoreError> {
+    let mut statement = tx.prepare_cached(OVER_LIMIT)?;
+    let mut rows = statement.query([row::stored(limits::STEP_NAMES_PER_WORKFLOW)])?;
+    rows.next()?.map_or(Ok(0), |found| count(found, 0))
+}
+
+/// Reads a page of the file, and not just an answer that SQLite knows without it.
+const PING: &str = "\
+-- ping
+SELECT count(*)
+  FROM sqlite_master";
+
+/// Asks the database for a sign of life.
+pub(super) fn ping(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.prepare_cached(PING)?.query([])?.next()?;
+    Ok(())
+}
+
+/// Reads all rows.
+pub(super) fn collect<T>(
+    rows: &mut rusqlite::Rows<'_>,
+    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut all = Vec::new();
+    while let Some(found) = rows.next()? {
+        all.push(read(found)?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::{file, migrate};
+    use super::*;
+
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = statement.raw_query();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            lines.push(row.get::<_, String>(3).unwrap());
+        }
+        lines.join("; ")
+    }
+
+    #[test]
+    fn no_question_walks_a_table_that_grows() {
+        let mut connection = file::open_in_memory().unwrap();
+        migrate::migrate(&mut connection).unwrap();
+        let questions = [
+            EXECUTION,
+            STEPS,
+            WORKFLOW_OF,
+            JUDGED,
+            RUNNING,
+            BASELINE,
+            HISTORIES,
+            RUNNING_OF_WORKFLOW,
+            WORKFLOWS,
+            RUNNING_BY_WORKFLOW,
+            SILENT,
+            OVER_LIMIT,
+        ];
+        let shown = questions.map(|sql| {
+            let name = sql.lines().next().and_then(|line| line.strip_prefix("-- ")).unwrap();
+            format!("{name}: {}", plan(&connection, sql))
+        });
+        let expected = [
+            "execution: SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)",
+            "steps: SEARCH workflow_steps USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
+            "workflow_of_execution: SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)",
+            "judged_steps: SEARCH workflow_steps USING INDEX workflow_steps_judged (execution_id=? AND severity>?); USE TEMP B-TREE FOR ORDER BY",
+            "running_steps: SEARCH workflow_steps USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
+            "baseline: SEARCH step_baselines USING INDEX sqlite_autoindex_step_baselines_1 (key=?)",
+            "workflow_history: SEARCH step_baselines USING INDEX step_baselines_workflow (workflow_name=?)",
+            "running_of_workflow: SEARCH workflow_executions USING COVERING INDEX workflow_executions_running (workflow_name=?)",
+            "workflows: SEARCH b USING INDEX step_baselines_workflows (workflow_name>?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING COVERING INDEX workflow_executions_running (workflow_name=?); CORRELATED SCALAR SUBQUERY 2; SEARCH e USING COVERING INDEX workflow_executions_workflow (workflow_name=?)",
+            "running: SCAN workflow_executions USING COVERING INDEX workflow_executions_running; USE TEMP B-TREE FOR ORDER BY",
+            "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?)",
+            "workflows_over_step_limit: CO-ROUTINE (subquery-1); SCAN step_baselines USING COVERING INDEX step_baselines_workflow; SCAN (subquery-1)",
+        ];
+        assert_eq!(shown, expected);
+    }
+}

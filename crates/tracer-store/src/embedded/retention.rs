@@ -1,0 +1,174 @@
+//! Deletes what has been kept long enough, in portions.
+//!
+//! Each portion is a short transaction of its own in the queue of the writing connection, so that
+//! batches go on in between. A portion takes an execution's steps before the execution itself: if
+//! the process ends in the middle, the next round goes on where this one stopped.
+//!
+//! Invariant: nothing that runs is deleted, whatever its age; it is closed first, by the service.
+//! Baselines are not deleted here at all.
+
+use rusqlite::{Transaction, params};
+use tracer_core::ids::ExecutionId;
+use tracer_core::repository::{Pruned, Retention};
+use tracer_core::time::{Micros, Timestamp};
+
+use super::error::StoreError;
+use super::thread::WriteThread;
+use super::{idempotency, row};
+
+/// Rows deleted in one transaction: some milliseconds of work.
+const PORTION: usize = 1_000;
+
+/// How long an idempotency key holds.
+const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
+
+/// Pages given back to the file system in one transaction: 2 MiB.
+const VACUUM_PAGES: i64 = 512;
+
+/// The share of free pages that the file keeps, as a divisor: they are the room of the next days.
+const FREE_SHARE: i64 = 4;
+
+/// Removes what has been kept long enough.
+pub(super) async fn prune(
+    thread: &WriteThread,
+    now: Timestamp,
+    retention: Retention,
+    portion: usize,
+) -> Result<Pruned, StoreError> {
+    let mut pruned = Pruned::default();
+    let before = now - retention.detail;
+    loop {
+        let done = thread.write("prune_executions", move |tx| prune_executions(tx, before, portion)).await?;
+        pruned.executions += done.executions;
+        if !done.more {
+            break;
+        }
+    }
+    let oldest = (now - retention.aggregates).day();
+    pruned.segments = portions(thread, "prune_segments", portion, move |tx, limit| {
+        Ok(tx.prepare_cached(OLD_SEGMENTS)?.execute(params![oldest.0, limit])?)
+    })
+    .await?;
+    let before = now - IDEMPOTENCY_KEPT;
+    pruned.idempotency_keys = portions(thread, "prune_idempotency_keys", portion, move |tx, limit| {
+        idempotency::delete_expired(tx, before.as_micros(), limit)
+    })
+    .await?;
+    while thread.run("vacuum", |connection| vacuum(connection)).await? {}
+    Ok(pruned)
+}
+
+/// Removes what has been kept long enough, in portions of the usual size.
+pub(super) async fn prune_in_portions(
+    thread: &WriteThread,
+    now: Timestamp,
+    retention: Retention,
+) -> Result<Pruned, StoreError> {
+    prune(thread, now, retention, PORTION).await
+}
+
+const OLD_SEGMENTS: &str = "\
+-- old_segments
+DELETE FROM baseline_segments
+ WHERE (key, day) IN (SELECT key, day FROM baseline_segments WHERE day < ?1 ORDER BY day LIMIT ?2)";
+
+/// Repeats a deletion of at most so many rows until it deletes fewer; returns how many in all.
+async fn portions(
+    thread: &WriteThread,
+    name: &'static str,
+    portion: usize,
+    delete: impl Fn(&Transaction<'_>, i64) -> Result<usize, StoreError> + Copy + Send + 'static,
+) -> Result<u64, StoreError> {
+    let limit = i64::try_from(portion).unwrap_or(i64::MAX);
+    let mut total = 0;
+    loop {
+        let deleted = thread.write(name, move |tx| delete(tx, limit)).await?;
+        total += u64::try_from(deleted).unwrap_or(0);
+        if deleted < portion {
+            return Ok(total);
+        }
+    }
+}
+
+const OLD_EXECUTIONS: &str = "\
+-- old_executions
+SELECT execution_id
+  FROM workflow_executions
+ WHERE recorded_at < ?1 AND status <> 'running'
+ ORDER BY recorded_at
+ LIMIT ?2";
+
+const DELETE_STEPS: &str = "\
+-- delete_steps
+DELETE FROM workflow_steps
+ WHERE (execution_id, step_id) IN (SELECT execution_id, step_id
+                                     FROM workflow_steps
+                                    WHERE execution_id = ?1
+                                    LIMIT ?2)";
+
+const DELETE_EXECUTION: &str = "\
+-- delete_execution
+DELETE FROM workflow_executions
+ WHERE execution_id = ?1";
+
+/// What one portion did.
+pub(super) struct Portion {
+    pub(super) executions: u64,
+    /// Whether there may be more to do.
+    pub(super) more: bool,
+}
+
+/// Deletes at most `rows` rows of executions recorded before an instant, and of their steps.
+pub(super) fn prune_executions(
+    tx: &Transaction<'_>,
+    before: Timestamp,
+    rows: usize,
+) -> Result<Portion, StoreError> {
+    let old = old_executions(tx, before, rows)?;
+    let mut done = Portion { executions: 0, more: old.len() >= rows };
+    let mut left = rows;
+    for id in old {
+        let limit = i64::try_from(left).unwrap_or(i64::MAX);
+        let steps = tx.prepare_cached(DELETE_STEPS)?.execute(params![id.to_bytes(), limit])?;
+        left = left.saturating_sub(steps);
+        if left == 0 {
+            done.more = true;
+            return Ok(done);
+        }
+        tx.prepare_cached(DELETE_EXECUTION)?.execute([id.to_bytes()])?;
+        left -= 1;
+        done.executions += 1;
+        if left == 0 {
+            done.more = true;
+            return Ok(done);
+        }
+    }
+    Ok(done)
+}
+
+fn old_executions(
+    tx: &Transaction<'_>,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<ExecutionId>, StoreError> {
+    let mut statement = tx.prepare_cached(OLD_EXECUTIONS)?;
+    let mut rows = statement.query(params![before.as_micros(), super::reads::sql_limit(limit)])?;
+    super::reads::collect(&mut rows, |found| row::execution_id(found, 0))
+}
+
+/// Gives a portion of the free pages back, if there are more than the file is to keep; returns
+/// whether there may be more.
+fn vacuum(connection: &rusqlite::Connection) -> Result<bool, StoreError> {
+    let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (free, all) = (pages("freelist_count")?, pages("page_count")?);
+    let spare = free - all / FREE_SHARE;
+    if spare < VACUUM_PAGES {
+        return Ok(false);
+    }
+    // The pragma gives back a page per row that it answers: it has to be read to its end.
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    Ok(pages("freelist_count")? < free)
+}
