@@ -1,21 +1,40 @@
 //! Wires the parts together: the only file that names concrete types.
+//!
+//! Settings become a store, the store a service, the service a server; what runs beside it stops with it.
 
+use std::fmt::Display;
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
+use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, Rule};
+use tracer_core::repository::{Repository, Retention};
+use tracer_core::time::Micros;
+use tracer_store::{Location, OpenError, StoreConfig, WriterConfig};
 
 use crate::auth::check_exposure;
-use crate::config::{Secret, Settings};
-use crate::http::{self, Frame};
+use crate::background::Background;
+use crate::config::{DetectionSettings, Secret, Settings};
+use crate::error::Chain;
+use crate::http::{self, Frame, routes};
+use crate::import::command::{self, Destination, Local, Remote};
 use crate::metrics::Metrics;
+use crate::recording::Tracing;
+use crate::state::AppState;
 use crate::{shutdown, telemetry};
 
 /// How often histograms are gathered and full rate buckets forgotten.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// How long a database that is not there yet is waited for at the start: containers start in any order.
+const AWAITED: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Least time for the store to write what was accepted, however long requests took to finish.
+const LEAST_FLUSH: Duration = Duration::from_secs(2);
 
 /// What `tracer import` was asked for.
 #[derive(Clone, Debug)]
@@ -33,28 +52,83 @@ pub struct ImportOptions {
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the listener is exposed without keys, an address cannot be bound, or serving fails.
+/// If the listener is exposed without keys, an address cannot be bound, the store cannot be opened, or
+/// serving fails.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let addresses = settings.addresses().with_context(|| format!("cannot resolve {}", settings.listen))?;
     check_exposure(&addresses, &settings.api_keys, settings.insecure)?;
     let log = telemetry::start(&settings.log, telemetry::Destination::Stdout)?;
     let metrics = Arc::new(Metrics::install(&settings.metrics)?);
+    tracer_store::describe();
     metrics.watch_log(log.dropped());
-    let told = shutdown::on_signal()?;
-    let frame = Arc::new(Frame::new(&settings, metrics));
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&frame), told.clone()));
-    let server = http::server(&settings, bind(&addresses)?, frame, |_| {})?;
+    let stop = shutdown::on_signal()?;
+    let policy = Arc::new(policy(&settings));
+    let store = tokio::select! {
+        opened = open(&settings, &policy) => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let listeners = bind(&addresses)?;
+    let bound: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let app = App::new(&settings, store, policy, metrics, stop.clone());
+    let mut tasks = app.background.clone().spawn(&stop);
+    tasks.spawn(upkeep(Arc::clone(&app.frame), stop.clone()));
+    let server = http::server(&settings, listeners, Arc::clone(&app.frame), routes::over(app.state.clone()))?;
     let handle = server.handle();
-    let stopping = tokio::spawn(async move {
+    let told = stop.clone();
+    tasks.spawn(async move {
         told.cancelled().await;
         handle.stop(true).await;
     });
-    tracing::info!(event = "listening", address = %settings.listen, "listening");
-    server.await.context("serving failed")?;
-    stopping.abort();
-    upkeep.abort();
+    let kind = app.state.tracing.repository().kind();
+    greet(&settings, &bound, kind);
+    tracing::info!(event = "listening", address = %settings.listen, store = kind, "listening");
+    let served = server.await;
+    stop.cancel();
+    finish(&app, settings.server.shutdown_deadline).await;
+    tasks.shutdown().await;
     tracing::info!(event = "stopped", "stopped");
-    Ok(())
+    served.context("serving failed")
+}
+
+/// The parts of a service, put together.
+#[derive(Debug)]
+pub struct App {
+    /// What handlers share.
+    pub state: AppState,
+    /// What stands around every handler.
+    pub frame: Arc<Frame>,
+    /// What runs beside them.
+    pub background: Background,
+}
+
+impl App {
+    /// Puts a service together over a store that is open. Nothing runs yet.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        store: Arc<dyn Repository>,
+        policy: Arc<Policy>,
+        metrics: Arc<Metrics>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let tracing = Tracing::new(store, policy, Arc::clone(&metrics));
+        let retention = Retention {
+            detail: micros(settings.retention.detail),
+            aggregates: micros(settings.retention.aggregates),
+        };
+        let background = Background {
+            tracing: tracing.clone(),
+            metrics: Arc::clone(&metrics),
+            retention,
+            abandoned_after: micros(settings.retention.abandoned_after),
+            refresh: settings.metrics.refresh,
+        };
+        Self {
+            state: AppState { tracing, simulate: settings.simulate, stopping },
+            frame: Arc::new(Frame::new(settings, metrics)),
+            background,
+        }
+    }
 }
 
 /// Brings the database's schema up to date.
@@ -63,16 +137,102 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// If the database is away, or a migration fails.
 pub async fn migrate(settings: Settings) -> anyhow::Result<()> {
     let _log = telemetry::start(&settings.log, telemetry::Destination::Stderr)?;
-    anyhow::bail!("no store is wired yet")
+    // Opening a store is what brings it up to date.
+    let store = open(&settings, &Arc::new(policy(&settings))).await?;
+    store.shut_down().await;
+    say(format_args!("The tables of {} are up to date.", store.kind()));
+    Ok(())
 }
 
 /// Records the executions of WfFormat files.
 ///
 /// # Errors
-/// If a file is not what it should be, or recording fails.
+/// If a file is not what it should be, or recording fails; the other files are recorded.
 pub async fn import_wfformat(settings: Settings, options: ImportOptions) -> anyhow::Result<()> {
     let _log = telemetry::start(&settings.log, telemetry::Destination::Stderr)?;
-    anyhow::bail!("no store is wired yet for {} files", options.files.len())
+    let begun = Instant::now();
+    let (destination, store): (Box<dyn Destination>, _) = match options.url {
+        Some(url) => (Box::new(Remote::new(&url, options.api_key)?), None),
+        None => {
+            let metrics = Arc::new(Metrics::install(&settings.metrics)?);
+            let policy = Arc::new(policy(&settings));
+            let store = open(&settings, &policy).await?;
+            (Box::new(Local(Tracing::new(Arc::clone(&store), policy, metrics))), Some(store))
+        }
+    };
+    let summary = command::wfformat(&options.files, options.workflow_name.as_deref(), &*destination).await;
+    if let Some(store) = store {
+        store.shut_down().await;
+    }
+    say(format_args!("{summary} ({:.1} s).", begun.elapsed().as_secs_f64()));
+    match summary.failures.len() {
+        0 => Ok(()),
+        1 => bail!("{}", summary.failures.concat()),
+        failed => bail!("{failed} files were not recorded:\n  {}", summary.failures.join("\n  ")),
+    }
+}
+
+/// Returns what a store is opened with.
+#[must_use]
+pub fn store_config(settings: &Settings) -> StoreConfig {
+    let store = &settings.store;
+    let location = if store.url.is_empty() {
+        Location::Embedded(store.path.clone())
+    } else {
+        Location::Postgres(store.url.expose().to_owned())
+    };
+    StoreConfig {
+        pool_size: store.pool_size,
+        acquire_timeout: store.acquire_timeout,
+        writer: WriterConfig { queue: store.queue, batch: store.batch },
+        ..StoreConfig::at(location)
+    }
+}
+
+/// Returns the rules that the settings describe: of entries that match, the last one holds.
+#[must_use]
+pub fn policy(settings: &Settings) -> Policy {
+    let rule = |numbers: &DetectionSettings| -> Arc<dyn Rule> {
+        Arc::new(FactorOfMean {
+            warning: numbers.warning_factor,
+            critical: numbers.critical_factor,
+            min_samples: numbers.min_samples,
+            min_excess: micros(numbers.min_excess),
+        })
+    };
+    let entries = settings.detect.iter().rev().map(|entry| PolicyEntry {
+        workflow: entry.workflow.clone(),
+        step: entry.step.clone(),
+        rule: rule(&entry.over(&settings.detection)),
+    });
+    Policy::new(rule(&settings.detection), entries)
+}
+
+/// Opens the store; a PostgreSQL that does not answer yet is waited for.
+async fn open(settings: &Settings, policy: &Arc<Policy>) -> anyhow::Result<Arc<dyn Repository>> {
+    let config = store_config(settings);
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        match tracer_store::open(&config, Arc::clone(policy)).await {
+            Ok(store) => return Ok(store),
+            Err(error @ OpenError::Unreachable(_)) if begun.elapsed() < AWAITED => {
+                if !told {
+                    let seconds = AWAITED.as_secs();
+                    tracing::warn!(event = "waiting", error = %Chain(&error), "waiting up to {seconds} s for PostgreSQL");
+                    told = true;
+                }
+                tokio::time::sleep(ASKED_EVERY).await;
+            }
+            Err(error @ OpenError::InUse { .. }) => {
+                let port = settings.addresses().ok().and_then(|found| found.first().map(SocketAddr::port));
+                let url = format!("http://127.0.0.1:{}", port.unwrap_or(8000));
+                return Err(error)
+                    .context(format!("to import through the service that has it open, add --url {url}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
@@ -82,9 +242,97 @@ fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
         .collect()
 }
 
-async fn upkeep(frame: Arc<Frame>, told: CancellationToken) {
+/// Writes what was accepted; bounded, because whoever stops the service kills it otherwise.
+async fn finish(app: &App, deadline: Duration) {
+    let flush = app.state.tracing.repository().shut_down();
+    if tokio::time::timeout(deadline.max(LEAST_FLUSH), flush).await.is_err() {
+        tracing::error!(event = "error", "what was accepted could not be written before the deadline");
+    }
+}
+
+async fn upkeep(frame: Arc<Frame>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(UPKEEP);
-    while told.run_until_cancelled(tick.tick()).await.is_some() {
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
         frame.upkeep();
+    }
+}
+
+/// Tells whoever started the service where it is, and what to try.
+fn greet(settings: &Settings, bound: &[SocketAddr], store: &str) {
+    let Some(first) = bound.first() else { return };
+    // An address of every interface is none to go to.
+    let host = if first.ip().is_unspecified() { "localhost".to_owned() } else { first.ip().to_string() };
+    let host = if first.is_ipv6() && !first.ip().is_unspecified() { format!("[{host}]") } else { host };
+    let url = format!("http://{host}:{}", first.port());
+    let place = if settings.store.url.is_empty() {
+        format!("{store} in {}", settings.store.path.display())
+    } else {
+        store.to_owned()
+    };
+    let key = if settings.api_keys.is_empty() { "" } else { " -H \"Authorization: Bearer $TRACER_KEY\"" };
+    say_aside(format_args!(
+        "Tracer listens on {url}, data in {place}. Try:\n\
+         \n  curl{key} -X POST \"{url}/simulate?workflow_name=demo\"\
+         \n  curl{key} \"{url}/stats/demo\"\
+         \n  open {url}/docs\n"
+    ));
+}
+
+/// Prints beside the log, which has stdout to itself where it is JSON.
+#[expect(clippy::print_stderr, clippy::print_stdout, reason = "this is for the person at the terminal")]
+fn say_aside(text: impl Display) {
+    if std::io::stdout().is_terminal() {
+        println!("{text}");
+    } else {
+        eprintln!("{text}");
+    }
+}
+
+/// Prints a subcommand's result.
+#[expect(clippy::print_stdout, reason = "this is the subcommand's output")]
+fn say(text: impl Display) {
+    println!("{text}");
+}
+
+fn micros(duration: Duration) -> Micros {
+    Micros::new(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_core::baseline::Reference;
+    use tracer_core::name::{StepName, WorkflowName};
+
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn of_entries_that_match_the_last_one_holds_over_the_general_numbers() {
+        let folder = std::env::temp_dir().join(format!("tracer-policy-{}", std::process::id()));
+        let file = folder.join("tracer.toml");
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = "[[detect]]\nworkflow = \"etl-*\"\nwarning_factor = 2.5\nmin_samples = 1\n\
+                    [[detect]]\nstep = \"load\"\nwarning_factor = 2.9\n";
+        std::fs::write(&file, text).unwrap();
+        let settings = Settings::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let policy = policy(&settings);
+        let mean = Micros::from_secs(1);
+        let warning = |workflow: &str, step: &str, samples| {
+            let reference = Reference {
+                mean_us: mean.as_f64(),
+                samples,
+                stddev_us: 0.0,
+                p50: mean,
+                p95: mean,
+                p99: mean,
+            };
+            let (workflow, step) = (WorkflowName::new(workflow).unwrap(), StepName::new(step).unwrap());
+            policy.limits(&workflow, &step, &reference).map(|limits| limits.warning.as_millis())
+        };
+        assert_eq!(warning("chat", "answer", 5), Some(2000));
+        assert_eq!(warning("etl-night", "extract", 1), Some(2500));
+        assert_eq!(warning("etl-night", "load", 5), Some(2900));
+        assert_eq!(warning("etl-night", "load", 1), None);
     }
 }

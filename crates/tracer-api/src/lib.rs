@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod background;
 pub mod config;
 pub mod error;
 pub mod http;
@@ -11,5 +12,8 @@ pub mod import;
 pub mod labels;
 pub mod metrics;
 pub mod rate_limit;
+pub mod recording;
 pub mod shutdown;
+pub mod simulation;
+pub mod state;
 pub mod telemetry;

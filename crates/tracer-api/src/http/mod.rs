@@ -4,13 +4,26 @@
 //! handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
 
 pub mod body;
+mod checks;
+mod cursor;
 pub mod docs;
+mod fields;
 pub mod gate;
 pub mod headers;
+mod health;
+pub mod import;
 pub mod metrics;
 pub mod path;
 pub mod query;
+mod refusal;
 pub mod request_metrics;
+mod retry;
+pub mod routes;
+mod simulate;
+mod stats;
+mod steps;
+pub mod views;
+mod workflows;
 
 use std::io;
 use std::net::TcpListener;

@@ -1,7 +1,7 @@
 //! Executions that other systems recorded, read from their files.
 //!
 //! Invariant: a reader is pure. It turns bytes into plain values or into an error that says where;
-//! it opens no file, reads no clock and writes to no store.
-//! Not here: what is done with them (the `import` command).
+//! it opens no file, reads no clock and writes to no store. The [`command`] does all of that.
 
+pub mod command;
 pub mod wfformat;

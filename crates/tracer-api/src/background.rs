@@ -1,0 +1,132 @@
+//! What runs beside the requests: retention, abandoned executions, and numbers of the database.
+//!
+//! Each task is an idempotent function without input, called again and again until the service stops.
+//! A failure is logged and is the next call's to mend; replicas may all run all of them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracer_core::repository::{RepositoryError, Retention};
+use tracer_core::time::Micros;
+
+use crate::error::Chain;
+use crate::metrics::Metrics;
+use crate::recording::Tracing;
+
+/// How often what was kept long enough is removed.
+const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
+/// How often executions are looked for that fell silent.
+const ABANDONED_PERIOD: Duration = Duration::from_secs(60);
+/// Executions that are closed in one call.
+const ABANDONED_AT_ONCE: usize = 1_000;
+/// Workflows whose running executions are counted.
+const ACTIVE_WORKFLOWS: usize = 10_000;
+
+/// What the tasks work on, and how often.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// Leads to the store.
+    pub tracing: Tracing,
+    /// Where numbers of the database go.
+    pub metrics: Arc<Metrics>,
+    /// What is kept, and for how long.
+    pub retention: Retention,
+    /// Silence after which an execution is closed.
+    pub abandoned_after: Micros,
+    /// How often numbers of the database are asked for.
+    pub refresh: Duration,
+}
+
+impl Background {
+    /// Starts the tasks; they end once `stop` is cancelled, between two calls.
+    #[must_use]
+    pub fn spawn(self, stop: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let shared = Arc::new(self);
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(PRUNE_PERIOD, "retention", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.keep_in_order().await }
+        }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(ABANDONED_PERIOD, "abandoned executions", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.close_abandoned().await }
+        }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(shared.refresh, "active workflows", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.count_active().await }
+        }));
+        tasks
+    }
+
+    /// Makes the partitions of the months to come, and removes what was kept long enough.
+    ///
+    /// # Errors
+    /// [`RepositoryError`], as every function here.
+    pub async fn keep_in_order(&self) -> Result<(), RepositoryError> {
+        let repository = self.tracing.repository();
+        let now = self.tracing.now();
+        repository.prepare(now).await?;
+        let pruned = repository.prune(now, self.retention).await?;
+        if pruned != Default::default() {
+            tracing::info!(
+                event = "pruned",
+                executions = pruned.executions,
+                partitions = pruned.partitions,
+                segments = pruned.segments,
+                idempotency_keys = pruned.idempotency_keys,
+                "removed what was kept long enough"
+            );
+        }
+        Ok(())
+    }
+
+    /// Closes executions without any activity as `timed_out`.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn close_abandoned(&self) -> Result<(), RepositoryError> {
+        let before = self.tracing.now() - self.abandoned_after;
+        for id in self.tracing.repository().silent_since(before, ABANDONED_AT_ONCE).await? {
+            match self.tracing.close_abandoned(id).await {
+                // It ended, or another replica closed it, since it was found.
+                Ok(()) | Err(RepositoryError::Refused(_)) => {}
+                Err(error @ (RepositoryError::Unavailable { .. } | RepositoryError::Internal { .. })) => {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the executions that run.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; the number that was shown so far goes stale.
+    pub async fn count_active(&self) -> Result<(), RepositoryError> {
+        let running = self.tracing.repository().running(ACTIVE_WORKFLOWS).await?;
+        self.metrics.set_active(Instant::now(), &running);
+        Ok(())
+    }
+}
+
+async fn every<F, R>(period: Duration, name: &'static str, stop: CancellationToken, run: F)
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<(), RepositoryError>>,
+{
+    let mut tick = tokio::time::interval(period);
+    // A call that took longer than its period is not made up for.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        if let Err(error) = run().await {
+            tracing::warn!(event = "background", task = name, error = %Chain(&error), "a background task failed");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Every route of the domain, in one list.
+
+use actix_web::web;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{health, import, simulate, stats, steps, workflows};
+use crate::state::AppState;
+
+/// Returns what registers the routes for each worker, over one state.
+pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send + 'static {
+    let state = web::Data::new(state);
+    move |config| {
+        config.app_data(state.clone());
+        workflows::routes(config);
+        steps::routes(config);
+        stats::routes(config);
+        simulate::routes(config);
+        import::routes(config);
+        health::routes(config);
+    }
+}

@@ -1,0 +1,252 @@
+//! Executions: `/workflows`.
+
+mod list;
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
+use serde::Deserialize;
+use serde_json::Value;
+use tracer_core::ids::{ExecutionId, Traceparent};
+use tracer_core::limits;
+use tracer_core::name::{CorrelationId, Version, WorkflowName};
+use tracer_core::record::{EndExecution, StartExecution};
+use tracer_core::repository::StepCursor;
+use tracer_core::step::Step;
+use tracer_core::time::{Micros, Timestamp};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub(super) use self::list::page_rows;
+use super::body::{Body, RequestBody};
+use super::checks::{Checks, Reported};
+use super::headers::Upstream;
+use super::query::{NoParameters, Query};
+use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
+use super::retry::Retry;
+use super::views::{
+    BottleneckView, BottlenecksView, ExecutionEndedView, ExecutionStartedView, ExecutionView, StepView,
+};
+use super::{cursor, fields};
+use crate::error::ApiError;
+use crate::recording::{Arrival, Tracing};
+use crate::state::AppState;
+
+/// Registers the routes.
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(start_workflow)
+        .service(end_workflow)
+        .service(list::list_workflows)
+        .service(show_workflow)
+        .service(list_bottlenecks);
+}
+
+/// What starts an execution.
+#[derive(Debug, Deserialize, ToSchema)]
+struct StartWorkflow {
+    /// The workflow: 1 to 200 characters, none of them a control character.
+    #[schema(required = true, value_type = String, example = "nightly_etl")]
+    workflow_name: Option<String>,
+    /// An id of the client's own, by which it finds the execution again.
+    #[schema(example = "order-4711")]
+    correlation_id: Option<String>,
+    /// The same as `correlation_id`, by another name.
+    execution_id: Option<String>,
+    /// The version of the workflow.
+    #[schema(example = "1.4.2")]
+    version: Option<String>,
+    /// At most 64 values, 32 KiB in all.
+    attributes: Option<BTreeMap<String, Value>>,
+    /// What the execution is given: at most 64 KiB.
+    input: Option<Value>,
+    /// When it began, if not now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<String>,
+    /// The execution that starts this one.
+    parent_workflow_id: Option<String>,
+}
+
+impl RequestBody for StartWorkflow {}
+
+impl StartWorkflow {
+    fn into_command(self, link: Option<Traceparent>, now: Timestamp) -> Result<StartExecution, ApiError> {
+        let mut checks = Checks::default();
+        let workflow = checks.required("/workflow_name", self.workflow_name.as_deref(), WorkflowName::new);
+        if let (Some(one), Some(other)) = (&self.correlation_id, &self.execution_id)
+            && one != other
+        {
+            checks.fault("/execution_id", "must equal correlation_id, whose other name it is");
+        }
+        let (pointer, own_id) = match self.correlation_id {
+            Some(id) => ("/correlation_id", Some(id)),
+            None => ("/execution_id", self.execution_id),
+        };
+        let correlation_id = checks.optional(pointer, own_id.as_deref(), CorrelationId::new);
+        let version = checks.optional("/version", self.version.as_deref(), Version::new);
+        let attributes = checks.attributes(self.attributes);
+        let input = checks.payload("/input", self.input.as_ref());
+        let started_at = checks.time("/started_at", self.started_at.as_deref(), now).unwrap_or(now);
+        let parent = checks.optional(
+            "/parent_workflow_id",
+            self.parent_workflow_id.as_deref(),
+            str::parse::<ExecutionId>,
+        );
+        checks.finish(|| {
+            Some(StartExecution {
+                id: ExecutionId::mint(now),
+                workflow: workflow?,
+                correlation_id,
+                version,
+                attributes,
+                input,
+                started_at,
+                parent,
+                link,
+                simulated: false,
+            })
+        })
+    }
+}
+
+/// Start an execution of a workflow.
+///
+/// Its id is also its W3C trace id. A `traceparent` that the request carries is kept as a link.
+#[utoipa::path(tag = "record", request_body = StartWorkflow,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours.")),
+    responses((status = 201, body = ExecutionStartedView), RecordErrors))]
+#[post("/workflows")]
+async fn start_workflow(
+    state: web::Data<AppState>,
+    retry: Retry,
+    upstream: Upstream,
+    _: Query<NoParameters>,
+    body: Body<StartWorkflow>,
+) -> Result<HttpResponse, ApiError> {
+    let now = state.tracing.now();
+    let arrival = retry.arrival(now, || body.digest());
+    let start = body.into_inner().into_command(upstream.0, now)?;
+    let started = state.tracing.start_execution(start, arrival).await?;
+    let view = ExecutionStartedView::from(started.value);
+    let mut answer = retry.created(started.fresh, &view.traceparent, &view);
+    if let Ok(location) = format!("/workflows/{}", view.workflow_id).parse() {
+        answer.headers_mut().insert(LOCATION, location);
+    }
+    Ok(answer)
+}
+
+/// What ends an execution; nothing: it completed.
+#[derive(Debug, Deserialize, ToSchema)]
+struct EndWorkflow {
+    /// `completed`, `failed`, `timed_out` or `cancelled`; `completed` if it is left out, or `failed` if
+    /// there is an error.
+    #[schema(example = "completed")]
+    status: Option<String>,
+    /// Why it failed.
+    error: Option<Reported>,
+    /// The same as `error`, by another name.
+    error_message: Option<Reported>,
+    /// When it ended, if not now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<String>,
+    /// What it produced: at most 64 KiB.
+    output: Option<Value>,
+}
+
+impl RequestBody for EndWorkflow {
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl EndWorkflow {
+    fn into_command(self, id: ExecutionId, now: Timestamp) -> Result<EndExecution, ApiError> {
+        let mut checks = Checks::default();
+        let error = self.error.or(self.error_message);
+        let ending = fields::execution_ending(&mut checks, self.status.as_deref(), error);
+        let ended_at = checks.time("/ended_at", self.ended_at.as_deref(), now);
+        let output = checks.payload("/output", self.output.as_ref());
+        checks.finish(|| {
+            let (status, failure) = ending?;
+            Some(EndExecution { id, status, ended_at, failure, output })
+        })
+    }
+}
+
+/// End an execution.
+///
+/// Steps still running are cancelled with it. Ending it the same way again answers what is stored.
+#[utoipa::path(tag = "record", request_body = EndWorkflow,
+    params(("workflow_id" = String, Path, description = "The execution's id.")),
+    responses((status = 200, body = ExecutionEndedView), RecordErrors))]
+#[put("/workflows/{workflow_id}")]
+async fn end_workflow(
+    req: HttpRequest,
+    state: web::Data<AppState>,
+    _: Query<NoParameters>,
+    body: Body<EndWorkflow>,
+) -> Result<web::Json<ExecutionEndedView>, ApiError> {
+    let now = state.tracing.now();
+    let end = body.into_inner().into_command(fields::execution_id(&req)?, now)?;
+    let ended = state.tracing.end_execution(end, Arrival::plain(now)).await?;
+    Ok(web::Json(ended.value.into()))
+}
+
+/// Show an execution with its first 1,000 steps.
+#[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
+    responses((status = 200, body = ExecutionView), AskErrors))]
+#[get("/workflows/{workflow_id}")]
+async fn show_workflow(
+    req: HttpRequest,
+    state: web::Data<AppState>,
+    _: Query<NoParameters>,
+) -> Result<web::Json<ExecutionView>, ApiError> {
+    let id = fields::execution_id(&req)?;
+    let repository = state.tracing.repository();
+    let execution = repository.execution(id).await?.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
+    let steps = repository.steps(id, None, limits::STEPS_SHOWN + 1).await?;
+    let (steps, next) = cursor::page(steps, limits::STEPS_SHOWN, place_of);
+    let steps = steps.into_iter().map(StepView::from).collect();
+    Ok(web::Json(ExecutionView::detailed(execution, steps, next)))
+}
+
+/// Returns where a listing goes on behind a step.
+pub(super) fn place_of(step: &Step) -> StepCursor {
+    StepCursor { started_at: step.started_at, id: step.id }
+}
+
+/// Name the steps of an execution that took, or are taking, too long.
+///
+/// Ended steps have the verdict of their end; running ones are judged by the time elapsed now.
+#[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
+    responses((status = 200, body = BottlenecksView), AskErrors))]
+#[get("/workflows/{workflow_id}/bottlenecks")]
+async fn list_bottlenecks(
+    req: HttpRequest,
+    state: web::Data<AppState>,
+    _: Query<NoParameters>,
+) -> Result<web::Json<BottlenecksView>, ApiError> {
+    let id = fields::execution_id(&req)?;
+    judged(&state.tracing, id).await.map(web::Json)
+}
+
+async fn judged(tracing: &Tracing, id: ExecutionId) -> Result<BottlenecksView, ApiError> {
+    let found = tracing.repository().bottleneck_steps(id).await?;
+    let found = found.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
+    let now = tracing.now();
+    let ended = found.judged.into_iter().filter_map(|step| {
+        let verdict = step.bottleneck?;
+        Some((step.started_at, step.id, step.name, verdict))
+    });
+    let running = found.running.into_iter().filter_map(|running| {
+        let step = running.step;
+        let reference = running.baseline?.reference()?;
+        let elapsed: Micros = now.since(step.started_at);
+        let verdict = tracing.policy().judge(&found.workflow, &step.name, &reference, elapsed, true)?;
+        Some((step.started_at, step.id, step.name, verdict))
+    });
+    let mut all: Vec<_> = ended.chain(running).collect();
+    all.sort_by_key(|(started_at, id, _, _)| (*started_at, *id));
+    let bottlenecks =
+        all.into_iter().map(|(_, id, name, verdict)| BottleneckView::new(id, name, &verdict)).collect();
+    Ok(BottlenecksView { workflow_id: id, workflow_name: found.workflow, bottlenecks })
+}

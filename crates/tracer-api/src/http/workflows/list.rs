@@ -1,0 +1,130 @@
+//! `GET /workflows`: executions that match, newest first.
+
+use actix_web::{get, web};
+use tracer_core::detect::Severity;
+use tracer_core::execution::{Execution, ExecutionStatus};
+use tracer_core::limits;
+use tracer_core::name::{CorrelationId, WorkflowName};
+use tracer_core::repository::{ExecutionCursor, ExecutionFilter};
+use tracer_core::time::{Micros, Timestamp};
+
+use super::super::cursor;
+use super::super::query::{FromQuery, Pairs, Query};
+use super::super::refusal::AskErrors;
+use super::super::views::{ExecutionView, ExecutionsView};
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// Which executions, and which page of them.
+pub(super) struct Listing {
+    filter: ExecutionFilter,
+    after: Option<ExecutionCursor>,
+    limit: usize,
+}
+
+impl FromQuery for Listing {
+    const ONCE: &'static [&'static str] = &[
+        "workflow_name",
+        "status",
+        "correlation_id",
+        "started_after",
+        "started_before",
+        "min_duration_ms",
+        "max_duration_ms",
+        "bottleneck",
+        "limit",
+        "cursor",
+    ];
+    const REPEATED: &'static [&'static str] = &["attribute"];
+
+    fn from_pairs(pairs: &Pairs<'_>) -> Result<Self, ApiError> {
+        let severity = |text: &str| match text {
+            "warning" => Some(Severity::Warning),
+            "critical" => Some(Severity::Critical),
+            _ => None,
+        };
+        let name = "a name of 1 to 200 characters";
+        let time = "a time of RFC 3339, such as 2026-01-31T12:00:00.123Z";
+        let duration = "a number of milliseconds, at least 0 and at most 400 days";
+        let millis = |text: &str| Micros::from_client_millis(text.parse().ok()?).ok();
+        let filter = ExecutionFilter {
+            workflow: pairs.read("workflow_name", name, |text| WorkflowName::new(text).ok())?,
+            status: pairs.read(
+                "status",
+                "running, completed, failed, timed_out or cancelled",
+                ExecutionStatus::parse,
+            )?,
+            correlation_id: pairs.read("correlation_id", name, |text| CorrelationId::new(text).ok())?,
+            started_after: pairs.read("started_after", time, instant)?,
+            started_before: pairs.read("started_before", time, instant)?,
+            min_duration: pairs.read("min_duration_ms", duration, millis)?,
+            max_duration: pairs.read("max_duration_ms", duration, millis)?,
+            bottleneck: pairs.read("bottleneck", "warning or critical", severity)?,
+            attributes: attributes(pairs)?,
+        };
+        Ok(Self { filter, after: cursor::read(pairs.text("cursor"))?, limit: page_rows(pairs)? })
+    }
+}
+
+/// Reads a time; a `+` that was not encoded has become a space.
+fn instant(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).or_else(|_| Timestamp::parse(&text.replace(' ', "+"))).ok()
+}
+
+fn attributes(pairs: &Pairs<'_>) -> Result<Vec<(String, String)>, ApiError> {
+    let refused = || {
+        ApiError::bad_request(
+            "The query parameter 'attribute' must be key:value, with a key of 1 to 128 bytes.",
+        )
+    };
+    let parse = |text: &str| {
+        let (key, value) = text.split_once(':').ok_or_else(refused)?;
+        let fits = !key.is_empty() && key.len() <= limits::ATTRIBUTE_KEY_BYTES && !text.contains('\0');
+        if fits { Ok((key.to_owned(), value.to_owned())) } else { Err(refused()) }
+    };
+    let all: Vec<_> = pairs.all("attribute").map(parse).collect::<Result<_, _>>()?;
+    if all.len() > limits::ATTRIBUTE_FILTERS {
+        let most = limits::ATTRIBUTE_FILTERS;
+        return Err(ApiError::bad_request(format!(
+            "The query parameter 'attribute' must not occur more than {most} times."
+        )));
+    }
+    Ok(all)
+}
+
+/// Reads how many rows a page is to have.
+pub(in crate::http) fn page_rows(pairs: &Pairs<'_>) -> Result<usize, ApiError> {
+    let within = |text: &str| text.parse().ok().filter(|rows| (1..=limits::PAGE_ROWS).contains(rows));
+    let limit = pairs.read("limit", "a whole number from 1 to 1000", within)?;
+    Ok(limit.unwrap_or(limits::PAGE_ROWS_DEFAULT))
+}
+
+/// List executions, newest first.
+#[utoipa::path(tag = "ask",
+    params(
+        ("workflow_name" = Option<String>, Query, description = "Of this workflow."),
+        ("status" = Option<String>, Query, description = "`running`, `completed`, `failed`, `timed_out` or `cancelled`."),
+        ("correlation_id" = Option<String>, Query, description = "With this id of the client's own."),
+        ("started_after" = Option<String>, Query, description = "Started at or after this time."),
+        ("started_before" = Option<String>, Query, description = "Started before this time."),
+        ("min_duration_ms" = Option<f64>, Query, description = "Ended, and took at least so long."),
+        ("max_duration_ms" = Option<f64>, Query, description = "Ended, and took at most so long."),
+        ("bottleneck" = Option<String>, Query, description = "With a step judged at least so bad: `warning` or `critical`."),
+        ("attribute" = Option<Vec<String>>, Query, description = "With this attribute: `key:value`; may repeat."),
+        ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses((status = 200, body = ExecutionsView), AskErrors))]
+#[get("/workflows")]
+pub(super) async fn list_workflows(
+    state: web::Data<AppState>,
+    Query(listing): Query<Listing>,
+) -> Result<web::Json<ExecutionsView>, ApiError> {
+    let Listing { filter, after, limit } = listing;
+    let found = state.tracing.repository().executions(&filter, after, limit + 1).await?;
+    let place =
+        |execution: &Execution| ExecutionCursor { started_at: execution.started_at, id: execution.id };
+    let (found, next_cursor) = cursor::page(found, limit, place);
+    let workflows = found.into_iter().map(ExecutionView::listed).collect();
+    Ok(web::Json(ExecutionsView { workflows, next_cursor }))
+}

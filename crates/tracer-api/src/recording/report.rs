@@ -1,0 +1,171 @@
+//! What the log and the metrics are told of an event.
+//!
+//! Invariant: no value that a client attached is in a line, only names, ids, times and verdicts.
+
+use std::sync::Arc;
+
+use tracer_core::execution::ExecutionStatus;
+use tracer_core::failure::Failure;
+use tracer_core::record::{ExecutionEnded, ExecutionStarted, Rebaseline, StepEnded, StepStarted};
+use tracer_core::step::StepStatus;
+use tracer_core::time::Micros;
+use tracing::{info, warn};
+
+use crate::metrics::{self, Metrics};
+
+/// The type of an error that a client reported; its message may hold anything, so that it stays in the
+/// store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cause(Option<String>);
+
+impl Cause {
+    /// Returns the type of a failure, if there is one.
+    pub(super) fn of(failure: Option<&Failure>) -> Self {
+        Self(failure.and_then(|failure| failure.kind.clone()))
+    }
+
+    fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+/// Writes events to the log and counts them.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    metrics: Arc<Metrics>,
+}
+
+impl Report {
+    /// Returns one that counts in these metrics.
+    pub(super) const fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+
+    /// An execution has started.
+    #[expect(clippy::unused_self, reason = "reads as the others do; starting is not counted")]
+    pub(super) fn execution_started(&self, execution: &ExecutionStarted) {
+        info!(
+            event = "workflow_start",
+            execution_id = %execution.id,
+            workflow_name = %execution.workflow,
+            status = "running",
+            "execution started"
+        );
+    }
+
+    /// A step has started.
+    #[expect(clippy::unused_self, reason = "reads as the others do; starting is not counted")]
+    pub(super) fn step_started(&self, step: &StepStarted) {
+        info!(
+            event = "step_start",
+            execution_id = %step.execution,
+            workflow_name = %step.workflow,
+            step_id = %step.id,
+            step_name = %step.name,
+            status = "running",
+            "step started"
+        );
+    }
+
+    /// A step has ended.
+    pub(super) fn step_ended(&self, step: &StepEnded, cause: &Cause) {
+        let verdict = step.bottleneck.as_ref();
+        self.metrics.step_ended(&metrics::StepEnded {
+            workflow: &step.workflow,
+            step: &step.name,
+            step_type: &step.step_type,
+            status: step.status,
+            duration: Some(step.duration),
+            severity: verdict.map(|verdict| verdict.severity),
+        });
+        info!(
+            event = "step_complete",
+            execution_id = %step.execution,
+            workflow_name = %step.workflow,
+            step_id = %step.id,
+            step_name = %step.name,
+            duration_ms = step.duration.as_millis(),
+            status = step.status.as_str(),
+            severity = verdict.map(|verdict| verdict.severity.as_str()),
+            factor = verdict.map(|verdict| verdict.factor()),
+            "step ended"
+        );
+        if step.status == StepStatus::Failed {
+            warn!(
+                event = "error",
+                execution_id = %step.execution,
+                workflow_name = %step.workflow,
+                step_id = %step.id,
+                step_name = %step.name,
+                duration_ms = step.duration.as_millis(),
+                status = step.status.as_str(),
+                error_type = cause.as_str(),
+                "step failed"
+            );
+        }
+    }
+
+    /// An execution has ended; `duration` is what its workflow is known for, if it says anything.
+    pub(super) fn execution_ended(
+        &self,
+        execution: &ExecutionEnded,
+        duration: Option<Micros>,
+        cause: &Cause,
+    ) {
+        self.metrics.execution_ended(&execution.workflow, execution.status, duration);
+        info!(
+            event = "workflow_complete",
+            execution_id = %execution.id,
+            workflow_name = %execution.workflow,
+            duration_ms = execution.total.as_millis(),
+            status = execution.status.as_str(),
+            steps_completed = execution.steps_completed,
+            bottlenecks = execution.bottlenecks.len(),
+            "execution ended"
+        );
+        match execution.status {
+            ExecutionStatus::Failed | ExecutionStatus::TimedOut => warn!(
+                event = "error",
+                execution_id = %execution.id,
+                workflow_name = %execution.workflow,
+                duration_ms = execution.total.as_millis(),
+                status = execution.status.as_str(),
+                error_type = cause.as_str(),
+                "execution failed"
+            ),
+            ExecutionStatus::Running | ExecutionStatus::Completed | ExecutionStatus::Cancelled => {}
+        }
+    }
+
+    /// An execution was recorded whole, as it happened.
+    pub(super) fn execution_recorded(&self, execution: &ExecutionEnded, steps: &[StepEnded]) {
+        self.execution_started(&ExecutionStarted {
+            id: execution.id,
+            workflow: execution.workflow.clone(),
+            started_at: execution.started_at,
+        });
+        for step in steps {
+            self.step_started(&StepStarted {
+                id: step.id,
+                execution: step.execution,
+                workflow: step.workflow.clone(),
+                name: step.name.clone(),
+                step_type: step.step_type.clone(),
+                started_at: step.started_at,
+            });
+            self.step_ended(step, &Cause::default());
+        }
+        self.execution_ended(execution, Some(execution.total), &Cause::default());
+    }
+
+    /// A step has a new reference.
+    #[expect(clippy::unused_self, reason = "reads as the others do; it is not counted")]
+    pub(super) fn rebaselined(&self, step: &Rebaseline) {
+        info!(
+            event = "rebaseline",
+            workflow_name = %step.workflow,
+            step_name = %step.step,
+            "the recent level is the reference from now on"
+        );
+    }
+}

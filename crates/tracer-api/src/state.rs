@@ -1,0 +1,16 @@
+//! What handlers share.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::recording::Tracing;
+
+/// What every handler of the domain may use; one per process.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// Records, and leads to what is recorded.
+    pub tracing: Tracing,
+    /// Whether `POST /simulate` answers.
+    pub simulate: bool,
+    /// Cancelled once the service is to stop: it is alive then, and ready no more.
+    pub stopping: CancellationToken,
+}
