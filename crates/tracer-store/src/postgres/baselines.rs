@@ -1,0 +1,283 @@
+//! Baselines: made where they are missing, locked, and written back.
+//!
+//! No two batches can deadlock over them. A batch inserts its missing rows in the order of their keys, and only then
+//! locks all of its rows in that order. While it inserts, it holds nothing of this class but rows that it has just
+//! inserted, with smaller keys; a batch that waits for one of these is itself still inserting, and has not yet reached
+//! the larger keys. A batch that already locks has been past every key that it needs, so that none of them can be
+//! inserted by another one any more. Thus every wait is for a batch that is further on.
+//!
+//! Invariant: a key counts as known only after a transaction that saw or made it has committed.
+//! Not here: what a baseline is (`tracer_core::baseline`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use tracer_core::baseline::{Baseline, SEGMENTS_READ, Segment};
+use tracer_core::cohort::{BaselineKey, Cohort};
+use tracer_core::limits;
+use tracer_core::name::WorkflowName;
+use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
+
+use super::error::StoreError;
+use super::row::{self, Bits, Date, Stamp, stored_count};
+use super::tx::{Params, Session, column};
+
+pub(super) const KNOWN: &str = "\
+-- known_baselines
+SELECT key FROM step_baselines WHERE key = ANY($1)";
+
+pub(super) const COUNT_STEP_NAMES: &str = "\
+-- count_step_names
+SELECT workflow_name, count(*) AS names
+  FROM step_baselines
+ WHERE workflow_name = ANY($1) AND step_name <> ''
+ GROUP BY workflow_name";
+
+pub(super) const CREATE: &str = "\
+-- create_baselines
+INSERT INTO step_baselines (key, workflow_name, step_name, cohort, state)
+SELECT n.key, n.workflow_name, n.step_name, $4::text::jsonb, $5
+  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (key, workflow_name, step_name)
+    ON CONFLICT (key) DO NOTHING";
+
+pub(super) const LOOK: &str = "\
+-- look_baselines
+SELECT key, state FROM step_baselines WHERE key = ANY($1)";
+
+pub(super) const LOCK: &str = "\
+-- lock_baselines
+SELECT key, state FROM step_baselines WHERE key = ANY($1) ORDER BY key FOR UPDATE";
+
+pub(super) const SEGMENTS: &str = "\
+-- read_segments
+SELECT k.key, s.state
+  FROM unnest($1::uuid[]) AS k (key)
+ CROSS JOIN LATERAL (SELECT state FROM baseline_segments WHERE key = k.key ORDER BY day DESC LIMIT $2) AS s";
+
+pub(super) const SAVE: &str = "\
+-- save_baselines
+UPDATE step_baselines AS b
+   SET state = n.state, last_seen_at = n.last_seen_at
+  FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[]) AS n (key, state, last_seen_at)
+ WHERE b.key = n.key";
+
+pub(super) const SAVE_SEGMENTS: &str = "\
+-- save_segments
+INSERT INTO baseline_segments (key, day, state)
+SELECT * FROM unnest($1::uuid[], $2::date[], $3::bytea[])
+    ON CONFLICT (key, day) DO UPDATE SET state = excluded.state";
+
+pub(super) const REMOVE: &str = "\
+-- remove_baselines
+DELETE FROM step_baselines WHERE key = ANY($1)";
+
+/// Most keys that are remembered: 16 bytes each, so that a few megabytes hold them.
+const KNOWN_KEYS: usize = 100_000;
+
+/// What is known of the baselines that exist, so that the usual batch need not ask. No row is deleted once the
+/// transaction that made it has committed, so that what was true stays true.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    keys: HashSet<BaselineKey>,
+    full: HashSet<WorkflowName>,
+}
+
+impl Known {
+    /// Returns the needs that may have to be made.
+    fn perhaps_missing<'a>(&self, needs: &'a HistoryNeeds) -> BTreeMap<BaselineKey, &'a HistoryNeed> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |key: &BaselineKey, need: &HistoryNeed| {
+            remembered.keys.contains(key) || (need.step.is_some() && remembered.full.contains(&need.workflow))
+        };
+        let missing = needs.0.iter().filter(|(key, need)| need.create && !known(key, need));
+        missing.map(|(key, need)| (*key, need)).collect()
+    }
+
+    /// Remembers keys that exist for good: their transaction has committed.
+    pub(super) fn remember(&self, keys: impl IntoIterator<Item = BaselineKey>) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.keys.len() >= KNOWN_KEYS {
+            remembered.keys.clear();
+        }
+        remembered.keys.extend(keys);
+    }
+
+    /// Forgets everything: something that was known is not so.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Remembered::default();
+    }
+
+    fn remember_full(&self, workflow: &WorkflowName) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.full.len() < KNOWN_KEYS {
+            remembered.full.insert(workflow.clone());
+        }
+    }
+}
+
+/// What a batch loaded.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// The histories by key.
+    pub(super) histories: HashMap<BaselineKey, History>,
+    /// Those that were made for this batch, with the workflow of those that stand for one.
+    made: BTreeMap<BaselineKey, Option<WorkflowName>>,
+}
+
+impl Loaded {
+    /// Returns the keys that were made for commands which were then refused: a name that nothing was recorded under
+    /// must not become known.
+    pub(super) fn unused(&self, set: &WorkingSet) -> Vec<BaselineKey> {
+        let begun =
+            |workflow: &WorkflowName| set.new_executions.values().any(|new| new.workflow == *workflow);
+        let unused = self.made.iter().filter(|(key, workflow)| {
+            !set.written_histories.contains_key(key) && !workflow.as_ref().is_some_and(begun)
+        });
+        unused.map(|(key, _)| *key).collect()
+    }
+}
+
+/// Makes the missing baselines of a batch, locks those that will change, and reads all of them.
+///
+/// # Errors
+/// [`StoreError::Vanished`] if a key that was known is not there; it is forgotten, and a replay makes it.
+pub(super) async fn load(
+    session: &Session,
+    known: &Known,
+    needs: &HistoryNeeds,
+) -> Result<Loaded, StoreError> {
+    let missing = missing(session, known, needs).await?;
+    let keys = |lock: bool| -> Vec<Bits> {
+        needs.0.iter().filter(|(_, need)| need.lock == lock).map(|(key, _)| Bits::from(*key)).collect()
+    };
+    let (to_lock, to_look) = (keys(true), keys(false));
+    let mut pipeline = session.pipeline();
+    if !missing.is_empty() {
+        pipeline.execute(&session.statements.create_baselines, create(&missing));
+    }
+    let locked = pipeline.query(&session.statements.lock_baselines, vec![Box::new(to_lock)]);
+    let looked = pipeline.query(&session.statements.look_baselines, vec![Box::new(to_look)]);
+    let mut results = pipeline.run().await?;
+    let mut histories = HashMap::with_capacity(needs.0.len());
+    for row in results.take(locked).iter().chain(&results.take(looked)) {
+        let state: &[u8] = row::get(row, "state")?;
+        let baseline = Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))?;
+        histories.insert(row::baseline_key(row, "key")?, History { baseline, segments: Vec::new() });
+    }
+    let expected_here = |key: &&BaselineKey| {
+        missing.contains_key(*key)
+            || known.0.lock().unwrap_or_else(PoisonError::into_inner).keys.contains(*key)
+    };
+    if needs.0.keys().filter(expected_here).any(|key| !histories.contains_key(key)) {
+        return Err(StoreError::Vanished);
+    }
+    let workflow = |need: &HistoryNeed| need.step.is_none().then(|| need.workflow.clone());
+    let made = missing.into_iter().map(|(key, need)| (key, workflow(need))).collect();
+    Ok(Loaded { histories, made })
+}
+
+/// Returns what has to be made: not there, and its workflow has room for it.
+async fn missing<'a>(
+    session: &Session,
+    known: &Known,
+    needs: &'a HistoryNeeds,
+) -> Result<BTreeMap<BaselineKey, &'a HistoryNeed>, StoreError> {
+    let mut missing = known.perhaps_missing(needs);
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let keys: Vec<Bits> = missing.keys().map(|key| Bits::from(*key)).collect();
+    let with_steps = missing.values().filter(|need| need.step.is_some());
+    let workflows: BTreeSet<&str> = with_steps.map(|need| need.workflow.as_str()).collect();
+    let mut pipeline = session.pipeline();
+    let existing = pipeline.query(&session.statements.known_baselines, vec![Box::new(keys)]);
+    let workflows: Vec<&str> = workflows.into_iter().collect();
+    let names = pipeline.query(&session.statements.count_step_names, vec![Box::new(workflows)]);
+    let mut results = pipeline.run().await?;
+    for row in results.take(existing) {
+        missing.remove(&row::baseline_key(&row, "key")?);
+    }
+    let mut taken: HashMap<String, u64> = HashMap::new();
+    for row in results.take(names) {
+        taken.insert(row::get(&row, "workflow_name")?, row::count(&row, "names")?);
+    }
+    missing.retain(|_, need| need.step.is_none() || has_room(known, &mut taken, &need.workflow));
+    Ok(missing)
+}
+
+/// Takes one of the workflow's places for step names; returns whether there was one.
+fn has_room(known: &Known, taken: &mut HashMap<String, u64>, workflow: &WorkflowName) -> bool {
+    let names = taken.entry(workflow.as_str().to_owned()).or_default();
+    if *names >= limits::STEP_NAMES_PER_WORKFLOW {
+        known.remember_full(workflow);
+        return false;
+    }
+    *names += 1;
+    true
+}
+
+fn create<'a>(missing: &BTreeMap<BaselineKey, &'a HistoryNeed>) -> Params<'a> {
+    let rows: Vec<_> = missing.iter().map(|(key, need)| (*key, *need)).collect();
+    vec![
+        column(&rows, |(key, _)| Bits::from(*key)),
+        column(&rows, |(_, need)| need.workflow.as_str()),
+        column(&rows, |(_, need)| need.step.as_ref().map_or("", |step| step.as_str())),
+        Box::new(row::to_json(&Cohort::default())),
+        Box::new(Baseline::empty().encode()),
+    ]
+}
+
+/// Reads the newest closed segments of these keys into their histories.
+///
+/// # Errors
+/// [`StoreError`] if the database is away, or a segment is not what was written.
+pub(super) async fn load_segments(
+    session: &Session,
+    keys: &BTreeSet<BaselineKey>,
+    histories: &mut HashMap<BaselineKey, History>,
+) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let most = i64::try_from(SEGMENTS_READ).unwrap_or(i64::MAX);
+    let keys: Vec<Bits> = keys.iter().map(|key| Bits::from(*key)).collect();
+    let mut pipeline = session.pipeline();
+    let segments = pipeline.query(&session.statements.read_segments, vec![Box::new(keys), Box::new(most)]);
+    for row in pipeline.run().await?.take(segments) {
+        let state: &[u8] = row::get(&row, "state")?;
+        let segment = Segment::decode(state).map_err(|error| StoreError::unreadable("segment", error))?;
+        if let Some(history) = histories.get_mut(&row::baseline_key(&row, "key")?) {
+            history.segments.push(segment);
+        }
+    }
+    Ok(())
+}
+
+/// The parameters of [`SAVE`].
+pub(super) fn save(set: &WorkingSet) -> Params<'_> {
+    let written = set.written_histories.keys();
+    let rows: Vec<_> = written.filter_map(|key| Some((*key, &set.histories.get(key)?.baseline))).collect();
+    vec![
+        column(&rows, |(key, _)| Bits::from(*key)),
+        column(&rows, |(_, baseline)| baseline.encode()),
+        column(&rows, |(_, baseline)| baseline.last_seen().map(Stamp)),
+    ]
+}
+
+/// The parameters of [`SAVE_SEGMENTS`].
+pub(super) fn save_segments(set: &WorkingSet) -> Params<'_> {
+    let rows: Vec<_> = set.written_segments.iter().collect();
+    vec![
+        column(&rows, |((key, _), _)| Bits::from(*key)),
+        column(&rows, |((_, day), _)| Date(*day)),
+        column(&rows, |(_, segment)| segment.encode()),
+    ]
+}
+
+/// Returns the bound on step names as PostgreSQL takes it.
+pub(super) fn most_step_names() -> i64 {
+    stored_count(limits::STEP_NAMES_PER_WORKFLOW)
+}

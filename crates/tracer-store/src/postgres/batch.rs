@@ -1,0 +1,277 @@
+//! Batches: the five steps of `tracer_core::record` in one transaction and, as a rule, three round trips.
+//!
+//! 1. `BEGIN`; idempotency keys, executions, steps;
+//! 2. baselines (once more where one has to be made, and once more where a day has ended);
+//! 3. everything that is to be written, and `COMMIT`.
+//!
+//! Rows are locked class by class in this order, and within each in the order of their keys; rows are inserted in the
+//! same order after all locks are held. That is what keeps batches of several replicas from deadlocking.
+//!
+//! A batch that met another one, or lost its connection, is replayed. When the connection is lost while committing,
+//! nobody knows whether it did; the replay finds out, because ids were minted before: what is stored already is
+//! repeated, not counted again.
+//!
+//! Invariant: a batch is answered only after a `COMMIT` that the server confirmed.
+//! Not here: what the commands do (`tracer_core::record::apply`), and gathering them (`writer`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tracer_core::cohort::BaselineKey;
+use tracer_core::detect::Policy;
+use tracer_core::record::{self, FirstNeeds, HistoryNeeds, Request, WorkingSet};
+use tracer_core::repository::RepositoryError;
+
+use super::error::StoreError;
+use super::executions::Locks;
+use super::partitions::{self, Month};
+use super::pool::{Connector, Role};
+use super::row::Bits;
+use super::tx::{Session, Sessions};
+use super::{baselines, executions, idempotency, steps};
+use crate::metrics::{self, TransactionOutcome};
+use crate::writer::{BatchAnswers, BatchStore};
+
+/// What batches are called in the metrics.
+const NAME: &str = "batch";
+/// How long a batch may take, all replays together.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// An import carries thousands of steps in one command: so many more may take a second longer.
+const STEPS_PER_SECOND: usize = 2_000;
+/// How often a batch may find rows made or removed under its hands before that must be a bug.
+const SURPRISES: u32 = 8;
+/// How long a batch waits before it is replayed, times the number of the replay.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Commits batches to PostgreSQL.
+pub(super) struct Batches {
+    sessions: Sessions,
+    connector: Connector,
+    known: baselines::Known,
+    policy: Arc<Policy>,
+    /// How long a batch whose outcome is unknown waits for the database to come back.
+    patience: Duration,
+}
+
+impl Batches {
+    pub(super) fn new(connector: Connector, policy: Arc<Policy>, patience: Duration) -> Self {
+        let sessions = Sessions::new(connector.clone());
+        Self { sessions, connector, known: baselines::Known::default(), policy, patience }
+    }
+
+    /// Closes the sessions that no batch uses.
+    pub(super) fn close(&self) {
+        self.sessions.close();
+    }
+
+    /// Carries a batch out once. The session is kept only if its transaction has ended.
+    async fn attempt(&self, session: Session, requests: &[Request]) -> Result<BatchAnswers, StoreError> {
+        match self.transact(&session, requests).await {
+            Ok(answers) => {
+                self.sessions.give_back(session);
+                Ok(answers)
+            }
+            Err(error) => {
+                if error.is_retryable() && session.roll_back().await.is_ok() {
+                    self.sessions.give_back(session);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn transact(&self, session: &Session, requests: &[Request]) -> Result<BatchAnswers, StoreError> {
+        let mut set = begin(session, requests).await?;
+        let needs = HistoryNeeds::of(requests, &set);
+        let mut loaded = baselines::Loaded::default();
+        if !needs.0.is_empty() {
+            loaded = baselines::load(session, &self.known, &needs).await?;
+            set.histories = std::mem::take(&mut loaded.histories);
+            let keys = record::segment_needs(requests, &set);
+            baselines::load_segments(session, &keys, &mut set.histories).await?;
+        }
+        let answers = record::apply(&self.policy, requests, &mut set);
+        let unused = loaded.unused(&set);
+        save_and_commit(session, &set, &unused).await?;
+        self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
+        Ok(answers)
+    }
+
+    /// Does what has to be done before a replay can succeed.
+    async fn before_replay(
+        &self,
+        error: &StoreError,
+        replay: u32,
+        requests: &[Request],
+    ) -> Result<(), StoreError> {
+        match error {
+            StoreError::NoPartition(_) => {
+                let mut months: Vec<Month> =
+                    requests.iter().map(|request| Month::of(request.received_at)).collect();
+                months.sort_unstable();
+                months.dedup();
+                let mut client = self.connector.connect(Role::Upkeep).await?;
+                return partitions::ensure(&mut client, &months).await;
+            }
+            StoreError::Vanished => self.known.forget(),
+            StoreError::Contention(_) | StoreError::Away(_) => {
+                tokio::time::sleep(PAUSE * replay.min(10)).await
+            }
+            StoreError::Exists(_)
+            | StoreError::TooLong
+            | StoreError::Unreadable { .. }
+            | StoreError::Refused(_) => {}
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BatchStore for Batches {
+    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+        let started = Instant::now();
+        let deadline =
+            DEADLINE + Duration::from_secs(u64::try_from(steps_in(&batch) / STEPS_PER_SECOND).unwrap_or(0));
+        let (mut replay, mut in_doubt) = (0, false);
+        loop {
+            let error = match self.sessions.take().await {
+                Ok(session) => {
+                    let left = deadline.saturating_sub(started.elapsed());
+                    match tokio::time::timeout(left, self.attempt(session, &batch)).await {
+                        Ok(Ok(answers)) => {
+                            metrics::transaction(NAME, TransactionOutcome::Ok, started.elapsed());
+                            return Ok(answers);
+                        }
+                        Ok(Err(error)) => {
+                            in_doubt |= matches!(error, StoreError::Away(_));
+                            error
+                        }
+                        Err(_) => StoreError::TooLong,
+                    }
+                }
+                Err(error) => error,
+            };
+            replay += 1;
+            if !may_replay(&error, replay, in_doubt, started.elapsed(), self.patience)
+                || started.elapsed() >= deadline
+            {
+                metrics::transaction(NAME, TransactionOutcome::Failed, started.elapsed());
+                return Err(error.into_repository("writing a batch"));
+            }
+            metrics::transaction(NAME, TransactionOutcome::Retried, started.elapsed());
+            tracing::debug!(replay, cause = %error, "a batch is replayed");
+            if let Err(error) = self.before_replay(&error, replay, &batch).await {
+                return Err(error.into_repository("preparing a replay"));
+            }
+        }
+    }
+}
+
+/// Whether trying again is worth while. Without any connection it is not, and whoever waits is told at once; unless a
+/// connection was lost in mid-batch: then the outcome is unknown, and worth some patience.
+fn may_replay(
+    error: &StoreError,
+    replay: u32,
+    in_doubt: bool,
+    elapsed: Duration,
+    patience: Duration,
+) -> bool {
+    match error {
+        StoreError::Contention(_) => true,
+        StoreError::Away(_) => in_doubt && elapsed < patience,
+        StoreError::Exists(_) | StoreError::Vanished | StoreError::NoPartition(_) => replay <= SURPRISES,
+        StoreError::TooLong | StoreError::Unreadable { .. } | StoreError::Refused(_) => false,
+    }
+}
+
+fn steps_in(requests: &[Request]) -> usize {
+    let steps = |request: &Request| match &request.command {
+        record::Command::RecordExecution(execution) => execution.steps.len(),
+        record::Command::StartExecution(_)
+        | record::Command::StartStep(_)
+        | record::Command::CompleteStep(_)
+        | record::Command::EndExecution(_)
+        | record::Command::Rebaseline(_) => 1,
+    };
+    requests.iter().map(steps).sum()
+}
+
+/// Begins the transaction, and loads and locks what the commands name.
+async fn begin(session: &Session, requests: &[Request]) -> Result<WorkingSet, StoreError> {
+    let needs = FirstNeeds::of(requests);
+    let locks = Locks::of(&needs.executions);
+    let statements = &session.statements;
+    let mut pipeline = session.pipeline();
+    pipeline.begin();
+    let now = requests.iter().map(|request| request.received_at).max().unwrap_or_default();
+    let idempotency = (!needs.idempotency.is_empty()).then(|| {
+        pipeline.execute(&statements.claim_idempotency, idempotency::claim(&needs.idempotency, now));
+        pipeline.query(&statements.lock_idempotency, idempotency::lock(&needs.idempotency))
+    });
+    let locked = (!locks.lock.is_empty()).then(|| {
+        let lock = if locks.update { &statements.lock_executions } else { &statements.share_executions };
+        pipeline.query(lock, vec![Box::new(locks.lock)])
+    });
+    let looked = (!locks.look.is_empty())
+        .then(|| pipeline.query(&statements.look_executions, vec![Box::new(locks.look)]));
+    let steps =
+        (!needs.steps.is_empty()).then(|| pipeline.query(&statements.lock_steps, steps::lock(&needs.steps)));
+    let closings = (!needs.closings.is_empty()).then(|| {
+        let steps = pipeline.query(&statements.closing_steps, steps::closing(&needs.closings));
+        (steps, pipeline.query(&statements.count_completed, steps::closing(&needs.closings)))
+    });
+    let mut results = pipeline.run().await?;
+    let mut set = WorkingSet::default();
+    if let Some(slot) = idempotency {
+        set.idempotency = idempotency::read(&results.take(slot), &needs.idempotency)?;
+    }
+    for slot in [locked, looked].into_iter().flatten() {
+        executions::read_heads(&results.take(slot), &mut set.executions)?;
+    }
+    if let Some(slot) = steps {
+        set.steps = steps::read_all(&results.take(slot))?;
+    }
+    if let Some((steps, completed)) = closings {
+        set.closings = steps::read_closings(&results.take(steps), &results.take(completed), &needs.closings)?;
+    }
+    Ok(set)
+}
+
+/// Writes what the batch left to be written, and commits.
+async fn save_and_commit(
+    session: &Session,
+    set: &WorkingSet,
+    unused: &[BaselineKey],
+) -> Result<(), StoreError> {
+    let statements = &session.statements;
+    let mut pipeline = session.pipeline();
+    if !set.new_idempotency.is_empty() {
+        pipeline.execute(&statements.save_idempotency, idempotency::save(set));
+    }
+    if !set.new_executions.is_empty() {
+        pipeline.execute(&statements.enter_directory, executions::enter_directory(set));
+        pipeline.execute(&statements.insert_executions, executions::insert(set));
+    }
+    if !set.ended_executions.is_empty() {
+        pipeline.execute(&statements.end_executions, executions::end(set));
+    }
+    if let Some(params) = steps::insert(set) {
+        pipeline.execute(&statements.insert_steps, params);
+    }
+    if let Some(params) = steps::update(set) {
+        pipeline.execute(&statements.update_steps, params);
+    }
+    if !set.written_histories.is_empty() {
+        pipeline.execute(&statements.save_baselines, baselines::save(set));
+    }
+    if !set.written_segments.is_empty() {
+        pipeline.execute(&statements.save_segments, baselines::save_segments(set));
+    }
+    if !unused.is_empty() {
+        let keys: Vec<Bits> = unused.iter().map(|key| Bits::from(*key)).collect();
+        pipeline.execute(&statements.remove_baselines, vec![Box::new(keys)]);
+    }
+    pipeline.commit();
+    pipeline.run().await.map(drop)
+}

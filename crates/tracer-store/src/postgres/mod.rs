@@ -1,0 +1,217 @@
+//! The PostgreSQL store, for production: version 15 or newer, one or many replicas.
+//!
+//! Writes come in batches from the shared writer (`crate::writer`), each one transaction (`batch`) on a session of its
+//! own; reads go to a pool of read-only sessions. Everything that replicas share is in the database: rows, locks and
+//! the clock.
+//!
+//! Connection strings are those of libpq; `tls` says what `sslmode` means here, `pool` which pooling works.
+//!
+//! Invariant: what was answered is durable (`synchronous_commit` is left as it is), and nothing here needs this replica
+//! to be the only one.
+//! Not here: what commands mean (`tracer_core::record`), and the same for SQLite (`crate::embedded`).
+
+mod baselines;
+mod batch;
+mod clock;
+mod error;
+mod executions;
+mod idempotency;
+mod listing;
+mod migrate;
+mod partitions;
+mod pool;
+mod reads;
+mod retention;
+mod row;
+mod steps;
+mod tls;
+mod tx;
+mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracer_core::clock::Clock;
+use tracer_core::detect::Policy;
+use tracer_core::execution::Execution;
+use tracer_core::ids::ExecutionId;
+use tracer_core::name::WorkflowName;
+use tracer_core::record::{Answer, Request};
+use tracer_core::repository::{
+    BaselineRepository, BottleneckSteps, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
+    Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
+    WorkflowSummary,
+};
+use tracer_core::step::Step;
+use tracer_core::time::Timestamp;
+
+use crate::config::StoreConfig;
+use crate::error::OpenError;
+use crate::writer::Writer;
+use batch::Batches;
+use clock::DatabaseClock;
+use pool::{Connector, ReadPool, Role};
+
+/// Retention and partitions wait longer for a connection than a request does: nobody waits for them.
+const UPKEEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct PostgresStore {
+    connector: Connector,
+    pool: ReadPool,
+    writer: Writer,
+    batches: Arc<Batches>,
+    clock: Arc<dyn Clock>,
+    /// Ends the measuring of the clock with the store.
+    _background: DropGuard,
+}
+
+/// Opens the store: brings the tables up to date, and starts the writer.
+///
+/// # Errors
+/// [`OpenError`] if the connection string is none, or the server cannot be reached, is too old, or refuses a migration.
+pub(crate) async fn open(
+    url: &str,
+    config: &StoreConfig,
+    policy: Arc<Policy>,
+) -> Result<Arc<dyn Repository>, OpenError> {
+    let mut target = url::parse(url)?;
+    let tls = tls::connector(&mut target)?;
+    let connector = Connector::new(target, tls, config.acquire_timeout);
+    // One connection is for the batches.
+    let pool = ReadPool::new(&connector, config.pool_size.saturating_sub(1));
+    let cancelled = CancellationToken::new();
+    let clock: Arc<dyn Clock> = match &config.clock {
+        Some(clock) => clock.clone(),
+        None => {
+            let clock = Arc::new(DatabaseClock::default());
+            clock.measure(&pool).await.map_err(|error| OpenError::Unreachable(Box::new(error)))?;
+            tokio::spawn(clock.clone().keep(pool.clone(), cancelled.clone()));
+            clock
+        }
+    };
+    migrate::run(&connector, clock.now()).await?;
+    let batches = Arc::new(Batches::new(connector.clone(), policy, config.acquire_timeout));
+    let writer = Writer::start(batches.clone(), &config.writer);
+    Ok(Arc::new(PostgresStore {
+        connector,
+        pool,
+        writer,
+        batches,
+        clock,
+        _background: cancelled.drop_guard(),
+    }))
+}
+
+#[async_trait]
+impl ExecutionRepository for PostgresStore {
+    async fn record(&self, request: Request) -> Result<Answer, RepositoryError> {
+        self.writer.record(request).await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, RepositoryError> {
+        reads::execution(&self.pool, id).await
+    }
+
+    async fn steps(
+        &self,
+        id: ExecutionId,
+        after: Option<StepCursor>,
+        limit: usize,
+    ) -> Result<Vec<Step>, RepositoryError> {
+        reads::steps(&self.pool, id, after, limit).await
+    }
+
+    async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError> {
+        reads::bottleneck_steps(&self.pool, id).await
+    }
+
+    async fn executions(
+        &self,
+        filter: &ExecutionFilter,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError> {
+        listing::list(&self.pool, filter, after, limit).await
+    }
+
+    async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError> {
+        reads::running(&self.pool, limit).await
+    }
+}
+
+#[async_trait]
+impl BaselineRepository for PostgresStore {
+    async fn workflow_history(
+        &self,
+        workflow: &WorkflowName,
+    ) -> Result<Option<WorkflowHistory>, RepositoryError> {
+        reads::workflow_history(&self.pool, workflow).await
+    }
+
+    async fn workflows(
+        &self,
+        after: Option<&WorkflowName>,
+        limit: usize,
+    ) -> Result<Vec<WorkflowSummary>, RepositoryError> {
+        reads::workflows(&self.pool, after, limit).await
+    }
+}
+
+#[async_trait]
+impl Upkeep for PostgresStore {
+    async fn ping(&self) -> Result<(), RepositoryError> {
+        self.pool.ping().await
+    }
+
+    async fn health(&self) -> Result<StoreHealth, RepositoryError> {
+        self.pool.ping().await?;
+        Ok(StoreHealth {
+            queued: self.writer.queued(),
+            queue_capacity: self.writer.capacity(),
+            workflows_over_step_limit: reads::workflows_over_step_limit(&self.pool).await?,
+        })
+    }
+
+    async fn prepare(&self, now: Timestamp) -> Result<(), RepositoryError> {
+        let preparing = async {
+            let mut client = self.connector.connect(Role::Upkeep).await?;
+            partitions::ensure(&mut client, &partitions::months_ahead(now)).await
+        };
+        let prepared = tokio::time::timeout(UPKEEP_TIMEOUT, preparing).await;
+        let prepared = prepared.unwrap_or(Err(error::StoreError::TooLong));
+        prepared.map_err(|error| error.into_repository("making partitions"))
+    }
+
+    async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Pruned, RepositoryError> {
+        let pruning = async {
+            let client = self.connector.connect(Role::Upkeep).await?;
+            retention::prune(&client, now, retention).await
+        };
+        pruning.await.map_err(|error| error.into_repository("retention"))
+    }
+
+    async fn silent_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExecutionId>, RepositoryError> {
+        reads::silent_since(&self.pool, before, limit).await
+    }
+
+    async fn shut_down(&self) {
+        self.writer.shut_down().await;
+        self.batches.close();
+    }
+}
+
+impl Repository for PostgresStore {
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
+    fn kind(&self) -> &'static str {
+        "PostgreSQL"
+    }
+}

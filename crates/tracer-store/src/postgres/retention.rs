@@ -1,0 +1,146 @@
+//! Removes what has been kept long enough.
+//!
+//! Executions and steps go by whole months: dropping a partition costs the same however many rows it holds. What the
+//! directory, the segments and the idempotency keys hold goes in portions, each a short transaction of its own, so that
+//! recording goes on in between.
+//!
+//! Invariant: every portion can be repeated after a crash; and only one replica removes at a time.
+//! Not here: when it runs.
+
+use tokio_postgres::Client;
+use tracer_core::repository::{Pruned, Retention};
+use tracer_core::time::{Micros, Timestamp};
+
+use super::error::StoreError;
+use super::partitions::{Month, PARENTS};
+use super::row::{self, Bits, Date, Stamp};
+
+/// Rows in one portion.
+const PORTION: i64 = 1_000;
+
+/// Held by the replica that removes, for its session. The number says only `prune` in ASCII.
+const PRUNE_LOCK: i64 = 0x70_7275_6e65;
+
+/// How long an idempotency key holds.
+const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
+
+/// Removes everything that is over its time; nothing if another replica is at it. The lock that says so ends with the
+/// connection.
+///
+/// # Errors
+/// [`StoreError`] at the first portion that fails; those before it stay removed.
+pub(super) async fn prune(
+    client: &Client,
+    now: Timestamp,
+    retention: Retention,
+) -> Result<Pruned, StoreError> {
+    let mut pruned = Pruned::default();
+    let locked = client.query_one("SELECT pg_try_advisory_lock($1) AS locked", &[&PRUNE_LOCK]).await?;
+    if !row::get::<bool>(&locked, "locked")? {
+        return Ok(pruned);
+    }
+    // A dropped partition needs every query on the table to be over; rather than hold up those that come, it gives up
+    // soon and is tried again the next time.
+    client.batch_execute("SET lock_timeout = '500ms'").await?;
+    for month in over(client, now - retention.detail).await? {
+        pruned.partitions += drop_month(client, month).await?;
+    }
+    pruned.segments = prune_segments(client, now - retention.aggregates).await?;
+    pruned.idempotency_keys = prune_idempotency_keys(client, now - IDEMPOTENCY_KEPT).await?;
+    Ok(pruned)
+}
+
+/// Returns the months with partitions that ended before `before`, oldest first.
+async fn over(client: &Client, before: Timestamp) -> Result<Vec<Month>, StoreError> {
+    const PARTITIONS: &str = "\
+-- partitions
+SELECT child.relname::text AS name
+  FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+ WHERE inhparent = to_regclass($1)";
+    let mut months = Vec::new();
+    for parent in PARENTS {
+        for row in client.query(PARTITIONS, &[&parent]).await? {
+            let month = Month::of_partition(parent, row::get(&row, "name")?);
+            months.extend(month.filter(|month| month.end() <= before));
+        }
+    }
+    months.sort_unstable();
+    months.dedup();
+    Ok(months)
+}
+
+/// Drops a month; returns how many partitions that were.
+async fn drop_month(client: &Client, month: Month) -> Result<u64, StoreError> {
+    let [executions, steps] = PARENTS.map(|parent| month.partition_of(parent));
+    forget_ids(client, &executions).await?;
+    // The steps first: an execution without them is still one; steps without an execution are nobody's.
+    let mut dropped = 0;
+    for partition in [steps, executions] {
+        client.batch_execute(&format!("DROP TABLE IF EXISTS {partition}")).await?;
+        dropped += 1;
+    }
+    tracing::info!(partitions = dropped, "dropped the partitions of a month");
+    Ok(dropped)
+}
+
+/// Removes the directory's entries for the executions of a partition that is to be dropped.
+async fn forget_ids(client: &Client, partition: &str) -> Result<(), StoreError> {
+    let exists = "SELECT to_regclass(quote_ident($1)) IS NOT NULL AS there";
+    if !row::get::<bool>(&client.query_one(exists, &[&partition]).await?, "there")? {
+        return Ok(());
+    }
+    let forget = format!(
+        "\
+-- forget_ids
+WITH portion AS MATERIALIZED (
+    SELECT execution_id FROM {partition} WHERE $1::uuid IS NULL OR execution_id > $1
+     ORDER BY execution_id LIMIT $2),
+gone AS (
+    DELETE FROM execution_directory USING portion WHERE execution_directory.execution_id = portion.execution_id)
+SELECT execution_id FROM portion ORDER BY execution_id DESC LIMIT 1"
+    );
+    let forget = client.prepare(&forget).await?;
+    let mut last: Option<Bits> = None;
+    while let Some(row) = client.query_opt(&forget, &[&last, &PORTION]).await? {
+        last = Some(row::get(&row, "execution_id")?);
+    }
+    Ok(())
+}
+
+/// Removes closed days, key by key: their table has an index by key, and needs none by day.
+async fn prune_segments(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+    const PRUNE: &str = "\
+-- prune_segments
+WITH portion AS MATERIALIZED (
+    SELECT key FROM step_baselines WHERE $1::uuid IS NULL OR key > $1 ORDER BY key LIMIT $2),
+gone AS (
+    DELETE FROM baseline_segments AS s USING portion WHERE s.key = portion.key AND s.day < $3 RETURNING 1)
+SELECT (SELECT key FROM portion ORDER BY key DESC LIMIT 1) AS last, (SELECT count(*) FROM gone) AS segments";
+    let prune = client.prepare(PRUNE).await?;
+    let (mut last, mut removed) = (None, 0);
+    loop {
+        let row = client.query_one(&prune, &[&last, &PORTION, &Date(before.day())]).await?;
+        removed += row::count(&row, "segments")?;
+        last = row::get::<Option<Bits>>(&row, "last")?;
+        if last.is_none() {
+            return Ok(removed);
+        }
+    }
+}
+
+/// Removes keys that hold no more. One that is being used again at this moment is locked, and passed over.
+async fn prune_idempotency_keys(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+    const PRUNE: &str = "\
+-- prune_idempotency
+DELETE FROM idempotency_keys
+ WHERE scope IN (SELECT scope FROM idempotency_keys WHERE created_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let prune = client.prepare(PRUNE).await?;
+    let mut removed = 0;
+    loop {
+        let portion = client.execute(&prune, &[&Stamp(before), &PORTION]).await?;
+        removed += portion;
+        if portion == 0 {
+            return Ok(removed);
+        }
+    }
+}

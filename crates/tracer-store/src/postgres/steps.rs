@@ -1,0 +1,260 @@
+//! Steps: how their rows are found, locked, written and read.
+//!
+//! Invariant: whoever writes a step holds its execution: shared to write one step, alone to end the execution. So the
+//! steps that an ending execution closes need no lock of their own.
+//! Not here: which steps a batch needs (`tracer_core::record`).
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio_postgres::Row;
+use tracer_core::detect::{Bottleneck, Severity};
+use tracer_core::ids::{ExecutionId, StepId};
+use tracer_core::name::{StepName, StepType};
+use tracer_core::record::{Closing, StepKey, WorkingSet, Written};
+use tracer_core::step::{Step, StepStatus};
+
+use super::error::StoreError;
+use super::partitions::Month;
+use super::row::{self, Bits, Stamp, stored, stored_count};
+use super::tx::{Params, column};
+
+/// What steps are read by.
+macro_rules! columns {
+    () => {
+        "s.execution_id, s.step_id, s.step_name, s.step_type, s.parent_step_id, s.attempt, s.status, s.started_at, \
+         s.ended_at, s.duration_us, s.attributes::text AS attributes, s.error::text AS error, s.severity, s.judged_us, \
+         s.historical_avg_us, s.samples, s.p95_us, s.cohort::text AS cohort, s.in_flight, s.judge_at, s.changed_at"
+    };
+}
+pub(super) use columns;
+
+/// The months of the executions asked for, as in `executions`.
+macro_rules! months {
+    () => {
+        "WITH months AS MATERIALIZED (
+    SELECT min(recorded_month) AS low, max(recorded_month) AS high
+      FROM execution_directory WHERE execution_id = ANY($1))
+"
+    };
+}
+
+/// The rows in those months.
+macro_rules! in_months {
+    () => {
+        "s.recorded_month >= (SELECT low FROM months) AND s.recorded_month <= (SELECT high FROM months)"
+    };
+}
+
+pub(super) const LOCK: &str = concat!(
+    "-- lock_steps\n",
+    months!(),
+    "SELECT ",
+    columns!(),
+    "
+  FROM unnest($1::uuid[], $2::bigint[]) AS n (execution_id, step_id)
+  JOIN workflow_steps AS s ON s.execution_id = n.execution_id AND s.step_id = n.step_id
+ WHERE ",
+    in_months!(),
+    "
+ ORDER BY s.execution_id, s.step_id
+   FOR UPDATE OF s"
+);
+
+pub(super) const CLOSING: &str = concat!(
+    "-- closing_steps\n",
+    months!(),
+    "SELECT ",
+    columns!(),
+    "
+  FROM workflow_steps AS s
+ WHERE s.execution_id = ANY($1) AND (s.status = 'running' OR s.severity IS NOT NULL) AND ",
+    in_months!(),
+    "
+ ORDER BY s.started_at, s.step_id"
+);
+
+pub(super) const COUNT_COMPLETED: &str = concat!(
+    "-- count_completed\n",
+    months!(),
+    "SELECT s.execution_id, count(*) AS completed
+  FROM workflow_steps AS s
+ WHERE s.execution_id = ANY($1) AND s.status = 'completed' AND ",
+    in_months!(),
+    "
+ GROUP BY s.execution_id"
+);
+
+pub(super) const INSERT: &str = "\
+-- insert_steps
+INSERT INTO workflow_steps
+       (execution_id, step_id, recorded_month, status, ended_at, duration_us, attributes, error, severity, judged_us,
+        historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at, step_name, step_type,
+        parent_step_id, attempt, started_at)
+SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7::jsonb, n.c8::jsonb, n.c9, n.c10,
+       n.c11, n.c12, n.c13, n.c14::jsonb, n.c15, n.c16, n.c17, n.c18, n.c19,
+       n.c20, n.c21, n.c22
+  FROM unnest($1::uuid[], $2::bigint[], $3::date[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
+              $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::boolean[],
+              $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20::bigint[], $21::integer[],
+              $22::timestamptz[])
+       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22)";
+
+pub(super) const UPDATE: &str = "\
+-- update_steps
+UPDATE workflow_steps AS s
+   SET status = n.status, ended_at = n.ended_at, duration_us = n.duration_us, attributes = n.attributes::jsonb,
+       error = n.error::jsonb, severity = n.severity, judged_us = n.judged_us, historical_avg_us = n.historical_avg_us,
+       samples = n.samples, p95_us = n.p95_us, cohort = n.cohort::jsonb, in_flight = n.in_flight,
+       judge_at = n.judge_at, changed_at = n.changed_at
+  FROM unnest($1::uuid[], $2::bigint[], $3::date[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
+              $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::boolean[],
+              $16::timestamptz[], $17::timestamptz[])
+       AS n (execution_id, step_id, month, status, ended_at, duration_us, attributes, error, severity, judged_us,
+             historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at)
+ WHERE s.execution_id = n.execution_id AND s.step_id = n.step_id AND s.recorded_month = n.month";
+
+/// The parameters of [`LOCK`].
+pub(super) fn lock<'a>(keys: &BTreeSet<StepKey>) -> Params<'a> {
+    let rows: Vec<&StepKey> = keys.iter().collect();
+    vec![column(&rows, |(execution, _)| Bits::from(*execution)), column(&rows, |(_, step)| step.to_stored())]
+}
+
+/// The parameters of [`CLOSING`] and of [`COUNT_COMPLETED`].
+pub(super) fn closing<'a>(executions: &BTreeSet<ExecutionId>) -> Params<'a> {
+    vec![Box::new(executions.iter().map(|id| Bits::from(*id)).collect::<Vec<_>>())]
+}
+
+/// The parameters of [`INSERT`]; none if no step is new.
+pub(super) fn insert(set: &WorkingSet) -> Option<Params<'_>> {
+    let rows = written(set, Written::Insert);
+    if rows.is_empty() {
+        return None;
+    }
+    let mut params = changing(&rows);
+    params.extend([
+        column(&rows, |(_, s)| s.name.as_str()),
+        column(&rows, |(_, s)| s.step_type.as_str()),
+        column(&rows, |(_, s)| s.parent.map(StepId::to_stored)),
+        column(&rows, |(_, s)| i32::try_from(s.attempt).unwrap_or(i32::MAX)),
+        column(&rows, |(_, s)| Stamp(s.started_at)),
+    ]);
+    Some(params)
+}
+
+/// The parameters of [`UPDATE`]; none if no step has changed.
+pub(super) fn update(set: &WorkingSet) -> Option<Params<'_>> {
+    let rows = written(set, Written::Update);
+    (!rows.is_empty()).then(|| changing(&rows))
+}
+
+/// Returns the steps to write so, in the order of their keys, each with the month of its execution.
+fn written(set: &WorkingSet, how: Written) -> Vec<(Month, &Step)> {
+    let keys = set.written_steps.iter().filter(|(_, written)| **written == how).map(|(key, _)| key);
+    let row = |key: &StepKey| Some((Month::of(set.executions.get(&key.0)?.recorded_at), set.steps.get(key)?));
+    keys.filter_map(row).collect()
+}
+
+/// The columns that a step's end changes, behind its key.
+fn changing<'a>(rows: &[(Month, &'a Step)]) -> Params<'a> {
+    let verdict = |s: &Step, value: fn(&Bottleneck) -> i64| s.bottleneck.as_ref().map(value);
+    vec![
+        column(rows, |(_, s)| Bits::from(s.execution)),
+        column(rows, |(_, s)| s.id.to_stored()),
+        column(rows, |(month, _)| month.date()),
+        column(rows, |(_, s)| s.status.as_str()),
+        column(rows, |(_, s)| s.ended_at.map(Stamp)),
+        column(rows, |(_, s)| s.duration.map(stored)),
+        column(rows, |(_, s)| row::to_json(&s.attributes)),
+        column(rows, |(_, s)| s.failure.as_ref().map(row::to_json)),
+        column(rows, |(_, s)| s.bottleneck.as_ref().map(|verdict| verdict.severity.to_stored())),
+        column(rows, |(_, s)| verdict(s, |verdict| stored(verdict.duration))),
+        column(rows, |(_, s)| verdict(s, |verdict| stored(verdict.historical_avg))),
+        column(rows, |(_, s)| verdict(s, |verdict| stored_count(verdict.samples))),
+        column(rows, |(_, s)| verdict(s, |verdict| stored(verdict.p95))),
+        column(rows, |(_, s)| s.bottleneck.as_ref().map(|verdict| row::to_json(&verdict.cohort))),
+        column(rows, |(_, s)| s.bottleneck.as_ref().is_some_and(|verdict| verdict.in_flight)),
+        column(rows, |(_, s)| s.judge_at.map(Stamp)),
+        column(rows, |(_, s)| Stamp(s.changed_at)),
+    ]
+}
+
+/// Reads steps by their keys.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if a row is not what was written.
+pub(super) fn read_all(rows: &[Row]) -> Result<HashMap<StepKey, Step>, StoreError> {
+    rows.iter().map(|row| read(row).map(|step| ((step.execution, step.id), step))).collect()
+}
+
+/// Reads what [`CLOSING`] and [`COUNT_COMPLETED`] returned.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if a row is not what was written.
+pub(super) fn read_closings(
+    steps: &[Row],
+    completed: &[Row],
+    executions: &BTreeSet<ExecutionId>,
+) -> Result<HashMap<ExecutionId, Closing>, StoreError> {
+    let mut closings: HashMap<_, _> = executions.iter().map(|id| (*id, Closing::default())).collect();
+    for row in completed {
+        if let Some(closing) = closings.get_mut(&row::execution_id(row, "execution_id")?) {
+            closing.completed = row::count(row, "completed")?;
+        }
+    }
+    for row in steps {
+        let step = read(row)?;
+        let Some(closing) = closings.get_mut(&step.execution) else { continue };
+        if step.bottleneck.is_some() {
+            closing.bottlenecks.push(step.clone());
+        }
+        if step.status == StepStatus::Running {
+            closing.running.push(step);
+        }
+    }
+    Ok(closings)
+}
+
+/// Reads a row of the columns above.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if it is not what was written.
+pub(super) fn read(row: &Row) -> Result<Step, StoreError> {
+    let status: &str = row::get(row, "status")?;
+    let status = StepStatus::parse(status)
+        .ok_or_else(|| StoreError::unreadable("status", format!("{status:?} is none")))?;
+    let duration = row::length(row, "duration_us")?;
+    Ok(Step {
+        execution: row::execution_id(row, "execution_id")?,
+        id: StepId::from_stored(row::get(row, "step_id")?),
+        name: StepName::from_stored(row::get(row, "step_name")?),
+        step_type: StepType::from_stored(row::get(row, "step_type")?),
+        parent: row::get::<Option<i64>>(row, "parent_step_id")?.map(StepId::from_stored),
+        attempt: row::get::<i32>(row, "attempt")?.unsigned_abs(),
+        status,
+        started_at: row::some_instant(row, "started_at")?,
+        ended_at: row::instant(row, "ended_at")?,
+        duration,
+        attributes: row::attributes(row, "attributes")?,
+        failure: row::failure(row, "error")?,
+        bottleneck: read_verdict(row)?,
+        judge_at: row::instant(row, "judge_at")?,
+        changed_at: row::some_instant(row, "changed_at")?,
+    })
+}
+
+fn read_verdict(row: &Row) -> Result<Option<Bottleneck>, StoreError> {
+    let Some(severity) = row::get::<Option<i16>>(row, "severity")?.and_then(Severity::from_stored) else {
+        return Ok(None);
+    };
+    let cohort =
+        row::get::<Option<&str>>(row, "cohort")?.map(|text| row::json(text, "cohort")).transpose()?;
+    Ok(Some(Bottleneck {
+        severity,
+        duration: row::length(row, "judged_us")?.unwrap_or_default(),
+        historical_avg: row::length(row, "historical_avg_us")?.unwrap_or_default(),
+        samples: row::count(row, "samples")?,
+        p95: row::length(row, "p95_us")?.unwrap_or_default(),
+        cohort: cohort.unwrap_or_default(),
+        in_flight: row::get(row, "in_flight")?,
+    }))
+}
