@@ -2,8 +2,9 @@
 
 use super::Lab;
 use crate::ids::ExecutionId;
+use crate::record::StartStep;
 use crate::repository::BottleneckSteps;
-use crate::test_util::fixtures::{failed, ms};
+use crate::test_util::fixtures::{failed, ms, step, step_id};
 
 async fn shown(lab: &Lab, id: ExecutionId) -> BottleneckSteps {
     lab.store().bottleneck_steps(id).await.expect("an answer").expect("a known execution")
@@ -19,10 +20,11 @@ pub async fn an_ended_execution_shows_the_steps_judged(lab: Lab) {
         lab.took_each(history, name, 100, 20).await;
     }
     let id = lab.start("etl").await;
-    for name in ["c", "b", "a"] {
-        let step = lab.step(id, name).await;
+    // Ids that fall while starts rise: the order is that of the starts.
+    for (number, name) in [(9, "c"), (8, "b"), (7, "a")] {
+        lab.record(StartStep { id: step_id(number), ..step(id, name) }).await;
         lab.advance(ms(1));
-        lab.complete(id, step, if name == "b" { 100 } else { 900 }).await;
+        lab.complete(id, step_id(number), if name == "b" { 100 } else { 900 }).await;
     }
     lab.ended(id, "a", failed(30_000)).await;
     lab.end(id).await;

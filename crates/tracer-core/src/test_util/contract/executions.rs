@@ -172,6 +172,7 @@ pub async fn ending_cancels_the_running_steps_which_enter_no_baseline(lab: Lab) 
     assert_eq!((closed.ended_at, closed.judge_at), (Some(lab.now()), None));
     let ahead = lab.step_of(id, ahead.id).await;
     assert_eq!((ahead.status, ahead.duration), (StepStatus::Cancelled, Some(Micros::ZERO)));
+    assert_eq!(ahead.ended_at, Some(ahead.started_at), "no step ends before it starts");
     assert_eq!(lab.reference("etl", "load").await, reference);
     assert_eq!(lab.execution(id).await.steps_completed, 5);
     let late = lab.refused(complete(id, open, completed(5))).await;

@@ -6,6 +6,7 @@ use futures_util::future::{join, join_all};
 
 use super::Lab;
 use crate::clock::Clock;
+use crate::record::StartExecution;
 use crate::repository::RepositoryError;
 use crate::test_util::fixtures::{ms, recorded, request, start};
 use crate::time::Micros;
@@ -47,13 +48,17 @@ pub async fn an_execution_without_activity_is_silent(lab: Lab) {
     lab.step(stepping, "next").await;
     lab.complete(completing, open, 5).await;
     lab.end(ended).await;
-    let young = lab.start("young").await;
+    // Recorded just now, whatever its client says of its start.
+    let long_ago = lab.now() - Micros::from_days(30);
+    let young = lab.start_as(StartExecution { started_at: long_ago, ..start("young") }).await;
+    let active = lab.now();
     let since = async |before| {
         let mut ids = lab.store().silent_since(before, 100).await.expect("an answer");
         ids.sort();
         ids
     };
     assert_eq!(since(lab.now() - Micros::from_days(1)).await, [silent]);
+    assert_eq!(since(active).await, [silent], "activity at that moment is activity since");
     lab.advance(Micros::from_days(3));
     assert_eq!(since(lab.now() - Micros::from_days(4)).await, [silent]);
     let mut all = vec![silent, stepping, completing, young];
