@@ -115,7 +115,7 @@ impl Batches {
                 return partitions::ensure(&mut client, &months).await;
             }
             StoreError::Vanished => self.known.forget(),
-            StoreError::Contention(_) | StoreError::Away(_) => {
+            StoreError::Contention(_) | StoreError::Lost(_) | StoreError::Away(_) => {
                 tokio::time::sleep(PAUSE * replay.min(10)).await
             }
             StoreError::Exists(_)
@@ -144,7 +144,7 @@ impl BatchStore for Batches {
                             return Ok(answers);
                         }
                         Ok(Err(error)) => {
-                            in_doubt |= matches!(error, StoreError::Away(_));
+                            in_doubt |= matches!(error, StoreError::Lost(_));
                             error
                         }
                         Err(_) => StoreError::TooLong,
@@ -179,6 +179,7 @@ fn may_replay(
 ) -> bool {
     match error {
         StoreError::Contention(_) => true,
+        StoreError::Lost(_) => elapsed < patience,
         StoreError::Away(_) => in_doubt && elapsed < patience,
         StoreError::Exists(_) | StoreError::Vanished | StoreError::NoPartition(_) => replay <= SURPRISES,
         StoreError::TooLong | StoreError::Unreadable { .. } | StoreError::Refused(_) => false,

@@ -12,9 +12,12 @@ use crate::error::Cause;
 /// Why a statement or a transaction did not succeed.
 #[derive(Debug, Error)]
 pub(super) enum StoreError {
-    /// There is no connection, or the one in use was lost: also the server's shutdown, start and exhaustion.
+    /// There is no connection to be had: nobody answers, or the server starts, is full or does not write.
     #[error("PostgreSQL is away")]
     Away(#[source] Cause),
+    /// The connection was lost; the next one may do.
+    #[error("the connection to PostgreSQL was lost")]
+    Lost(#[source] Cause),
     /// It took longer than it may.
     #[error("PostgreSQL took too long")]
     TooLong,
@@ -49,8 +52,11 @@ impl From<tokio_postgres::Error> for StoreError {
         let Some(state) = error.code() else {
             // Without a state it never reached the server, or the answer did not come back; except that a value
             // could not be converted, which is ours.
-            return if is_conversion(&error) { Self::Refused(error) } else { Self::Away(Box::new(error)) };
+            return if is_conversion(&error) { Self::Refused(error) } else { Self::Lost(Box::new(error)) };
         };
+        if ends_session(state) {
+            return Self::Lost(Box::new(error));
+        }
         if is_away(state) {
             return Self::Away(Box::new(error));
         }
@@ -80,20 +86,26 @@ impl From<tokio_postgres::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Takes why a connection could not be made. One that was lost while it was being set up may be tried again at once.
+    pub(super) fn connecting(error: tokio_postgres::Error) -> Self {
+        let lost = error.is_closed() || error.code().is_some_and(ends_session);
+        if lost { Self::Lost(Box::new(error)) } else { Self::Away(Box::new(error)) }
+    }
+
     /// Returns whether trying the same again may succeed.
     pub(super) const fn is_retryable(&self) -> bool {
         match self {
-            Self::Away(_) | Self::Contention(_) | Self::Exists(_) | Self::Vanished | Self::NoPartition(_) => {
+            Self::Lost(_) | Self::Contention(_) | Self::Exists(_) | Self::Vanished | Self::NoPartition(_) => {
                 true
             }
-            Self::TooLong | Self::Unreadable { .. } | Self::Refused(_) => false,
+            Self::Away(_) | Self::TooLong | Self::Unreadable { .. } | Self::Refused(_) => false,
         }
     }
 
     /// Returns the error as callers know it; `context` says what was being done.
     pub(super) fn into_repository(self, context: &'static str) -> RepositoryError {
         match self {
-            Self::Away(_) => unavailable("the database is away", self),
+            Self::Away(_) | Self::Lost(_) => unavailable("the database is away", self),
             Self::TooLong => unavailable("the database takes too long", self),
             Self::Contention(_) => unavailable("the database is held up", self),
             Self::Exists(_)
@@ -121,17 +133,17 @@ fn is_conversion(error: &tokio_postgres::Error) -> bool {
         && cause.is_some_and(|cause| !cause.is::<std::io::Error>() && !cause.is::<rustls::Error>())
 }
 
-/// Whether a state says that this server, or this session, cannot be used now: classes 08 (connection) and 53
-/// (resources), shutdown and start, a timeout that ended the session, and a server that has become a standby.
+/// Whether a state says that the server has ended this session: class 08 (connection), shutdown, and a timeout.
+fn ends_session(state: &SqlState) -> bool {
+    let states =
+        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+    state.code().starts_with("08") || states.contains(state)
+}
+
+/// Whether a state says that this server cannot be used now: class 53 (resources), it starts or stops, the database is
+/// gone, or the server has become a standby.
 fn is_away(state: &SqlState) -> bool {
-    let code = state.code();
-    let states = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::DATABASE_DROPPED,
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-    ];
-    code.starts_with("08") || code.starts_with("53") || states.contains(state)
+    let states =
+        [SqlState::CANNOT_CONNECT_NOW, SqlState::DATABASE_DROPPED, SqlState::READ_ONLY_SQL_TRANSACTION];
+    state.code().starts_with("53") || states.contains(state)
 }

@@ -109,7 +109,7 @@ impl Connector {
         let connecting = tokio::time::timeout(self.timeout, self.open(role));
         match connecting.await {
             Ok(Ok((client, _))) => Ok(client),
-            Ok(Err(error)) => Err(StoreError::Away(Box::new(error))),
+            Ok(Err(error)) => Err(StoreError::connecting(error)),
             Err(elapsed) => Err(StoreError::Away(Box::new(elapsed))),
         }
     }
@@ -208,22 +208,14 @@ impl ReadPool {
     async fn run(&self, name: &'static str, query: Query<'_>) -> Result<Vec<Row>, RepositoryError> {
         let started = Instant::now();
         loop {
-            let connection = match self.pool.get().await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    metrics::transaction(name, TransactionOutcome::Failed, started.elapsed());
-                    return Err(away(error).into_repository(name));
-                }
-            };
-            self.report();
-            let error = match attempt(connection, query).await {
+            let error = match self.attempt(query).await {
                 Ok(rows) => {
                     metrics::transaction(name, TransactionOutcome::Ok, started.elapsed());
                     return Ok(rows);
                 }
                 Err(error) => error,
             };
-            // Reading again changes nothing, so that a lost connection is nobody's business but ours.
+            // Reading again changes nothing, so that a lost connection is no business of whoever asked.
             if !error.is_retryable() || started.elapsed() > self.timeout {
                 metrics::transaction(name, TransactionOutcome::Failed, started.elapsed());
                 return Err(error.into_repository(name));
@@ -231,10 +223,16 @@ impl ReadPool {
             metrics::transaction(name, TransactionOutcome::Retried, started.elapsed());
         }
     }
+
+    async fn attempt(&self, query: Query<'_>) -> Result<Vec<Row>, StoreError> {
+        let connection = self.pool.get().await.map_err(no_connection)?;
+        self.report();
+        run_on(connection, query).await
+    }
 }
 
 /// Runs a query; a connection on which it failed is not used again.
-async fn attempt(connection: Object, query: Query<'_>) -> Result<Vec<Row>, StoreError> {
+async fn run_on(connection: Object, query: Query<'_>) -> Result<Vec<Row>, StoreError> {
     let running = async {
         match query {
             Query::Prepared(sql, params) => {
@@ -255,6 +253,12 @@ async fn attempt(connection: Object, query: Query<'_>) -> Result<Vec<Row>, Store
     ran
 }
 
-fn away(error: PoolError) -> StoreError {
-    StoreError::Away(Box::new(error))
+fn no_connection(error: PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(error) => StoreError::connecting(error),
+        other @ (PoolError::Timeout(_)
+        | PoolError::Closed
+        | PoolError::NoRuntimeSpecified
+        | PoolError::PostCreateHook(_)) => StoreError::Away(Box::new(other)),
+    }
 }
