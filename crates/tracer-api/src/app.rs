@@ -156,7 +156,8 @@ pub async fn import_wfformat(settings: Settings, options: ImportOptions) -> anyh
         None => {
             let metrics = Arc::new(Metrics::install(&settings.metrics)?);
             let policy = Arc::new(policy(&settings));
-            let store = open(&settings, &policy).await?;
+            let store =
+                open(&settings, &policy).await.map_err(|error| name_the_other_way(error, &settings))?;
             (Box::new(Local(Tracing::new(Arc::clone(&store), policy, metrics))), Some(store))
         }
     };
@@ -224,15 +225,19 @@ async fn open(settings: &Settings, policy: &Arc<Policy>) -> anyhow::Result<Arc<d
                 }
                 tokio::time::sleep(ASKED_EVERY).await;
             }
-            Err(error @ OpenError::InUse { .. }) => {
-                let port = settings.addresses().ok().and_then(|found| found.first().map(SocketAddr::port));
-                let url = format!("http://127.0.0.1:{}", port.unwrap_or(8000));
-                return Err(error)
-                    .context(format!("to import through the service that has it open, add --url {url}"));
-            }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Adds to the error of a database that another process has open how an import gets into it all the same.
+fn name_the_other_way(error: anyhow::Error, settings: &Settings) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) {
+        return error;
+    }
+    let port = settings.addresses().ok().and_then(|found| found.first().map(SocketAddr::port));
+    let url = format!("http://127.0.0.1:{}", port.unwrap_or(8000));
+    anyhow::anyhow!("{error}: with --url {url} the import goes through the service that listens there")
 }
 
 fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {

@@ -133,7 +133,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_reading_panic(text in ".{0,80}") {
-            let _ = (read::<ExecutionCursor>(Some(&text)), read::<StepCursor>(Some(&text)));
+            drop((read::<ExecutionCursor>(Some(&text)), read::<StepCursor>(Some(&text))));
         }
     }
 }

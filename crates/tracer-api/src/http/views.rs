@@ -14,8 +14,8 @@ use tracer_core::time::{Micros, Timestamp};
 use utoipa::ToSchema;
 
 pub use execution::{
-    BottlenecksView, ExecutionEndedView, ExecutionStartedView, ExecutionView, ExecutionsView, ImportedView,
-    SimulatedView,
+    BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
+    ExecutionsView, ImportedView, SimulatedView,
 };
 pub use stats::{
     ExecutionStatsView, RebaselinedView, StatsView, StepStatsView, WorkflowStatsView, WorkflowsView,

@@ -26,7 +26,7 @@ use super::query::{NoParameters, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
 use super::views::{
-    BottleneckView, BottlenecksView, ExecutionEndedView, ExecutionStartedView, ExecutionView, StepView,
+    BottleneckView, BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, StepView,
 };
 use super::{cursor, fields};
 use crate::error::ApiError;
@@ -193,20 +193,20 @@ async fn end_workflow(
 
 /// Show an execution with its first 1,000 steps.
 #[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
-    responses((status = 200, body = ExecutionView), AskErrors))]
+    responses((status = 200, body = ExecutionDetailView), AskErrors))]
 #[get("/workflows/{workflow_id}")]
 async fn show_workflow(
     req: HttpRequest,
     state: web::Data<AppState>,
     _: Query<NoParameters>,
-) -> Result<web::Json<ExecutionView>, ApiError> {
+) -> Result<web::Json<ExecutionDetailView>, ApiError> {
     let id = fields::execution_id(&req)?;
     let repository = state.tracing.repository();
     let execution = repository.execution(id).await?.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
     let steps = repository.steps(id, None, limits::STEPS_SHOWN + 1).await?;
     let (steps, next) = cursor::page(steps, limits::STEPS_SHOWN, place_of);
     let steps = steps.into_iter().map(StepView::from).collect();
-    Ok(web::Json(ExecutionView::detailed(execution, steps, next)))
+    Ok(web::Json(ExecutionDetailView::new(execution, steps, next)))
 }
 
 /// Returns where a listing goes on behind a step.

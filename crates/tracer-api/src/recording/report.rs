@@ -169,3 +169,63 @@ impl Report {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use tracer_core::ids::{ExecutionId, StepId};
+    use tracer_core::name::{StepName, StepType, WorkflowName};
+    use tracer_core::time::Timestamp;
+
+    use super::*;
+    use crate::config::Settings;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_failed_step_is_two_lines_with_their_fields_and_nothing_that_a_client_attached() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let report = Report::new(Arc::new(Metrics::install(&Settings::defaults().unwrap().metrics).unwrap()));
+        let step = StepEnded {
+            id: StepId::from_u64(1).unwrap(),
+            execution: ExecutionId::from_u128(2).unwrap(),
+            workflow: WorkflowName::new("log-lines").unwrap(),
+            name: StepName::new("load").unwrap(),
+            step_type: StepType::default(),
+            status: StepStatus::Failed,
+            started_at: Timestamp::from_millis(0),
+            ended_at: Timestamp::from_millis(7),
+            duration: Micros::from_millis(7),
+            bottleneck: None,
+        };
+        let cause = Cause::of(Some(&Failure::new(Some("TimeoutError"), "hunter2", Some("hunter2"))));
+        tracing::subscriber::with_default(subscriber, || report.step_ended(&step, &cause));
+        let text = String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
+        insta::assert_snapshot!(text, @r#"
+        {"level":"INFO","message":"step ended","event":"step_complete","execution_id":"wf_00000000000000000000000000000002","workflow_name":"log-lines","step_id":"st_0000000000000001","step_name":"load","duration_ms":7,"status":"failed"}
+        {"level":"WARN","message":"step failed","event":"error","execution_id":"wf_00000000000000000000000000000002","workflow_name":"log-lines","step_id":"st_0000000000000001","step_name":"load","duration_ms":7,"status":"failed","error_type":"TimeoutError"}
+        "#);
+    }
+}

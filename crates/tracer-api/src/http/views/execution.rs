@@ -200,14 +200,15 @@ pub struct ExecutionView {
     /// What to send with requests that the execution makes.
     #[schema(example = "00-0197a3c5b2f87c4e9d1a2b3c4d5e6f70-9d1a2b3c4d5e6f70-01")]
     pub traceparent: String,
-    /// With the execution itself, not in listings: payloads and steps.
-    #[serde(flatten)]
-    pub detail: Option<ExecutionDetail>,
 }
 
-/// What an execution shows beyond its row in a listing.
+/// An execution as it is stored, with its payloads and first steps.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ExecutionDetail {
+#[schema(title = "Execution with its steps")]
+pub struct ExecutionDetailView {
+    /// The execution.
+    #[serde(flatten)]
+    pub execution: ExecutionView,
     /// What it was given.
     pub input: Option<Value>,
     /// What it produced.
@@ -218,10 +219,8 @@ pub struct ExecutionDetail {
     pub next_cursor: Option<String>,
 }
 
-impl ExecutionView {
-    /// Shows an execution in a listing.
-    #[must_use]
-    pub fn listed(execution: Execution) -> Self {
+impl From<Execution> for ExecutionView {
+    fn from(execution: Execution) -> Self {
         let ended = execution.ended_at.is_some();
         Self {
             workflow_id: execution.id,
@@ -240,17 +239,17 @@ impl ExecutionView {
             simulated: execution.simulated,
             error: execution.failure.map(FailureView::from),
             traceparent: traceparent_of_execution(execution.id),
-            detail: None,
         }
     }
+}
 
+impl ExecutionDetailView {
     /// Shows an execution with its payloads and first steps.
     #[must_use]
-    pub fn detailed(execution: Execution, steps: Vec<StepView>, next_cursor: Option<String>) -> Self {
+    pub fn new(execution: Execution, steps: Vec<StepView>, next_cursor: Option<String>) -> Self {
         let input = execution.input.as_ref().and_then(json_of);
         let output = execution.output.as_ref().and_then(json_of);
-        let detail = ExecutionDetail { input, output, steps, next_cursor };
-        Self { detail: Some(detail), ..Self::listed(execution) }
+        Self { execution: execution.into(), input, output, steps, next_cursor }
     }
 }
 

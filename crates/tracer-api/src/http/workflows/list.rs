@@ -125,6 +125,6 @@ pub(super) async fn list_workflows(
     let place =
         |execution: &Execution| ExecutionCursor { started_at: execution.started_at, id: execution.id };
     let (found, next_cursor) = cursor::page(found, limit, place);
-    let workflows = found.into_iter().map(ExecutionView::listed).collect();
+    let workflows = found.into_iter().map(ExecutionView::from).collect();
     Ok(web::Json(ExecutionsView { workflows, next_cursor }))
 }

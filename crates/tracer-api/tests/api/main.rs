@@ -1,0 +1,14 @@
+//! The service over HTTP: real sockets, real SQL in memory, time moved by hand.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
+mod errors;
+mod health;
+mod helpers;
+mod import;
+mod metrics;
+mod openapi;
+mod readme;
+mod simulate;
+mod stats;
+mod steps;
+mod workflows;

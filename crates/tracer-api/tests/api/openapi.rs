@@ -1,0 +1,57 @@
+//! `/openapi.json`: the document is what is served.
+
+use serde_json::Value;
+
+use super::helpers::{send, start};
+
+#[tokio::test]
+async fn the_document_is_known() {
+    let service = start().await;
+    let mut document = service.get("/openapi.json").await.expect(200);
+    document["info"]["version"] = "[version]".into();
+    insta::assert_json_snapshot!(document);
+}
+
+#[tokio::test]
+async fn every_path_of_the_document_answers_with_a_status_of_the_document() {
+    let service = start().await;
+    let document = service.get("/openapi.json").await.expect(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    for (template, item) in document["paths"].as_object().unwrap() {
+        let path = template.replace(['{', '}'], "");
+        for method in ["get", "post", "put"].into_iter().filter(|method| item.get(method).is_some()) {
+            let answer = send(service.request(&method.to_uppercase(), &path)).await;
+            let known: Vec<&String> = item[method]["responses"].as_object().unwrap().keys().collect();
+            assert!(
+                known.contains(&&answer.status.to_string()),
+                "{method} {path} answered {}",
+                answer.status
+            );
+            assert!(![405, 500].contains(&answer.status), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_reference_of_the_document_leads_somewhere() {
+    let service = start().await;
+    let document = service.get("/openapi.json").await.expect(200);
+    let mut references = Vec::new();
+    gather(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+fn gather(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|field| gather(field, references));
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, references)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
