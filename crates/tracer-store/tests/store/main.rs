@@ -4,3 +4,8 @@
 
 mod contract;
 mod crash;
+mod migrations_postgres;
+mod outage_postgres;
+mod plans;
+mod replicas;
+mod tls;
