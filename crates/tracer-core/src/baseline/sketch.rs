@@ -91,18 +91,18 @@ impl Sketch {
         self.bins.iter().map(|bin| u64::from(bin.count(view))).sum()
     }
 
-    /// Returns an estimate of the value of rank `q * (n - 1)`, off by at most
+    /// Returns an estimate of the value of nearest rank `ceil(q * n)`, off by at most
     /// [`Sketch::relative_error`]; `q` is moved into 0 to 1. `None` where the view is empty.
     #[must_use]
     pub fn quantile(&self, view: View, q: f64) -> Option<Micros> {
-        let count = self.count(view).checked_sub(1)?;
-        let rank = q.clamp(0.0, 1.0) * count as f64;
+        // The nearest rank: the least value that at least this share of all does not exceed.
+        let rank = (q.clamp(0.0, 1.0) * self.count(view) as f64).ceil().max(1.0);
         let mut passed = 0_u64;
         let mut found = None;
         for bin in self.bins.iter().filter(|bin| bin.count(view) > 0) {
             passed += u64::from(bin.count(view));
             found = Some(bin.index);
-            if passed as f64 > rank {
+            if passed as f64 >= rank {
                 break;
             }
         }

@@ -21,7 +21,7 @@ fn worst_error(micros: &[u64]) -> f64 {
     let mut sorted = micros.to_vec();
     sorted.sort_unstable();
     let error = |q: f64| {
-        let rank = Micros::from_f64((q * (sorted.len() - 1) as f64).floor()).get();
+        let rank = Micros::from_f64((q * sorted.len() as f64).ceil().max(1.0)).get() - 1;
         let (exact, found) = (
             sorted[usize::try_from(rank).unwrap()] as f64,
             sketch.quantile(View::Measured, q).unwrap().as_f64(),
@@ -65,7 +65,7 @@ fn the_longest_and_the_shortest_durations_have_their_bins() {
 fn an_absurd_rank_is_moved_into_range() {
     let sketch = sketch_of(&[10, 20, 30]);
     let at = |q| sketch.quantile(View::Measured, q).unwrap().get();
-    assert_eq!([at(-1.0), at(7.0), at(f64::NAN)], [10, 30, 30]);
+    assert_eq!([at(-1.0), at(7.0), at(f64::NAN)], [10, 30, 10]);
 }
 
 #[test]
@@ -135,4 +135,12 @@ proptest! {
         prop_assert_eq!(&merged(&merged(&z, &y), &x), &at_once);
         prop_assert!(at_once.bins() <= MAX_BINS);
     }
+}
+
+#[test]
+fn a_high_percentile_of_few_durations_is_the_longest() {
+    let sketch = sketch_of(&[410, 415, 420, 425, 2100]);
+    let at = |q| sketch.quantile(View::Measured, q).unwrap().get();
+    assert!(at(0.5).abs_diff(420) <= 4, "{}", at(0.5));
+    assert!(at(0.95).abs_diff(2100) <= 21, "{}", at(0.95));
 }
