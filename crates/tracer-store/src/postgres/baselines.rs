@@ -158,14 +158,17 @@ pub(super) async fn load(
     if !missing.is_empty() {
         pipeline.execute(&session.statements.create_baselines, create(&missing));
     }
-    let locked = pipeline.query(&session.statements.lock_baselines, vec![Box::new(to_lock)]);
-    let looked = pipeline.query(&session.statements.look_baselines, vec![Box::new(to_look)]);
+    let statements =
+        [(&session.statements.lock_baselines, to_lock), (&session.statements.look_baselines, to_look)];
+    let wanted = statements.into_iter().filter(|(_, keys)| !keys.is_empty());
+    let slots: Vec<_> =
+        wanted.map(|(statement, keys)| pipeline.query(statement, vec![Box::new(keys)])).collect();
     let mut results = pipeline.run().await?;
     let mut histories = HashMap::with_capacity(needs.0.len());
-    for row in results.take(locked).iter().chain(&results.take(looked)) {
-        let state: &[u8] = row::get(row, "state")?;
+    for row in slots.into_iter().flat_map(|slot| results.take(slot)) {
+        let state: &[u8] = row::get(&row, "state")?;
         let baseline = Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))?;
-        histories.insert(row::baseline_key(row, "key")?, History { baseline, segments: Vec::new() });
+        histories.insert(row::baseline_key(&row, "key")?, History { baseline, segments: Vec::new() });
     }
     let expected_here = |key: &&BaselineKey| {
         missing.contains_key(*key)

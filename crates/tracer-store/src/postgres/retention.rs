@@ -24,8 +24,7 @@ const PRUNE_LOCK: i64 = 0x70_7275_6e65;
 /// How long an idempotency key holds.
 const IDEMPOTENCY_KEPT: Micros = Micros::from_days(1);
 
-/// Removes everything that is over its time; nothing if another replica is at it. The lock that says so ends with the
-/// connection.
+/// Removes everything that is over its time; nothing if another replica is at it.
 ///
 /// # Errors
 /// [`StoreError`] at the first portion that fails; those before it stay removed.
@@ -34,11 +33,19 @@ pub(super) async fn prune(
     now: Timestamp,
     retention: Retention,
 ) -> Result<Pruned, StoreError> {
-    let mut pruned = Pruned::default();
     let locked = client.query_one("SELECT pg_try_advisory_lock($1) AS locked", &[&PRUNE_LOCK]).await?;
     if !row::get::<bool>(&locked, "locked")? {
-        return Ok(pruned);
+        return Ok(Pruned::default());
     }
+    let pruned = prune_all(client, now, retention).await;
+    // The end of the session would give it back too, but only when the server gets to it: by then the next call may
+    // have found it taken.
+    client.execute("SELECT pg_advisory_unlock($1)", &[&PRUNE_LOCK]).await?;
+    pruned
+}
+
+async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Result<Pruned, StoreError> {
+    let mut pruned = Pruned::default();
     // A dropped partition needs every query on the table to be over; rather than hold up those that come, it gives up
     // soon and is tried again the next time.
     client.batch_execute("SET lock_timeout = '500ms'").await?;
