@@ -5,10 +5,11 @@
 //! shortened past the snapshot of a reader. Not here: what is read (`reads`, `listing`).
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, InterruptHandle, Transaction};
+use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -19,6 +20,9 @@ use crate::metrics::{self, TransactionOutcome};
 
 /// The longest that one read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Instructions of SQLite's machine between two looks at whether anybody still waits: well below a
+/// millisecond.
+const LOOK_EVERY: i32 = 10_000;
 
 /// Where reads go.
 #[derive(Debug)]
@@ -88,20 +92,21 @@ impl Pool {
         let permit = timeout(self.acquire_timeout, room).await.map_err(|_| StoreError::AllInUse)?;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         self.show();
-        let running = Arc::new(Mutex::new(Running::Waits));
-        let guard = InterruptOnDrop(Arc::clone(&running));
+        let given_up = Arc::new(AtomicBool::new(false));
+        let guard = GiveUpOnDrop(Arc::clone(&given_up));
         let (idle, path) = (Arc::clone(&self.idle), self.path.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = kept.map_or_else(|| file::open_read_only(&path), Ok)?;
-            if !begin(&running, &connection) {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            if given_up.load(Ordering::Relaxed) {
                 return Err(StoreError::Closed);
             }
+            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = kept.map_or_else(|| file::open_read_only(&path), Ok)?;
+            // Looked at while statements run, and not sent to them once: between two statements of a
+            // read there would be none to receive it.
+            connection.progress_handler(LOOK_EVERY, Some(move || given_up.load(Ordering::Relaxed)))?;
             // A panic drops the connection, and the next read opens another one.
             let found = snapshot(&mut connection, work);
-            // Before the connection goes to somebody else: an interrupt must not hit theirs.
-            *running.lock().unwrap_or_else(PoisonError::into_inner) = Running::GivenUp;
+            connection.progress_handler(0, None::<fn() -> bool>)?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             drop(permit);
             found
@@ -118,38 +123,12 @@ impl Pool {
     }
 }
 
-/// Where a read stands, for whoever may want to interrupt it.
-enum Running {
-    /// It has not begun.
-    Waits,
-    /// It is under way.
-    Reads(InterruptHandle),
-    /// It is over, or must not begin.
-    GivenUp,
-}
-
-/// Notes that a read begins on this connection; returns false if nobody waits for it any more.
-fn begin(running: &Mutex<Running>, connection: &Connection) -> bool {
-    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-    match *running {
-        Running::Waits => {
-            *running = Running::Reads(connection.get_interrupt_handle());
-            true
-        }
-        Running::Reads(_) | Running::GivenUp => false,
-    }
-}
-
 /// Gives a read up when its caller goes away or has waited for too long.
-struct InterruptOnDrop(Arc<Mutex<Running>>);
+struct GiveUpOnDrop(Arc<AtomicBool>);
 
-impl Drop for InterruptOnDrop {
+impl Drop for GiveUpOnDrop {
     fn drop(&mut self) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Running::Reads(handle) = &*running {
-            handle.interrupt();
-        }
-        *running = Running::GivenUp;
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
