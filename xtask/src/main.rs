@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod ci;
+mod history;
 mod soak;
 mod sources;
 mod tidy;
@@ -21,6 +22,8 @@ enum Chore {
     Ci,
     /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
     Tidy,
+    /// Measures what completing a step costs with a short and with a long history.
+    History(history::History),
     /// Drives running services with many clients and says how every request ended.
     Soak(soak::Soak),
 }
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
+        Chore::History(history) => history::run(&history),
         Chore::Soak(soak) => soak::run(&soak),
     }
 }
