@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod baseline;
+pub mod chain;
 pub mod clock;
 pub mod cohort;
 pub mod detect;

@@ -1,7 +1,7 @@
 //! Durable storage: PostgreSQL and embedded SQLite behind the repositories of `tracer-core`.
 //!
 //! Both stores are the same five steps around `tracer_core::record::apply` (load, load baselines,
-//! decide, save, commit), fed by one [`writer`] that gathers commands into batches. What a store
+//! decide, save, commit), fed by one writer that gathers commands into batches. What a store
 //! must do is defined by the contract suite in `tracer_core::test_util`; behaviour outside of it is
 //! accidental.
 //!

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracer_core::chain::Chain;
 use tracer_core::record::{Answer, Claims, Refusal, Request};
 use tracer_core::repository::RepositoryError;
 
@@ -61,7 +62,7 @@ impl Writer {
         let (queue, incoming) = mpsc::channel(config.queue.max(1));
         let closing = CancellationToken::new();
         let most = config.batch.max(1);
-        let gatherer = Gatherer { store, incoming, held_back: VecDeque::new(), most };
+        let gatherer = Gatherer { store, incoming, held_back: VecDeque::new(), most, failed: 0 };
         let task = TaskTracker::new();
         task.spawn(gatherer.run(closing.clone()));
         task.close();
@@ -114,6 +115,8 @@ struct Gatherer {
     /// Commands that could not share a batch with one before them; first in the next one.
     held_back: VecDeque<Waiting>,
     most: usize,
+    /// Batches that failed since one was last committed.
+    failed: u64,
 }
 
 impl Gatherer {
@@ -157,20 +160,40 @@ impl Gatherer {
         batch
     }
 
-    async fn commit(&self, batch: Vec<Waiting>) {
+    async fn commit(&mut self, batch: Vec<Waiting>) {
         let requests: Arc<[Request]> = batch.iter().map(|waiting| waiting.request.clone()).collect();
         match self.write(requests).await {
             Ok(answers) => {
+                self.note_success();
                 for (waiting, answer) in batch.into_iter().zip(answers) {
                     reply(waiting, answer.map_err(RepositoryError::Refused));
                 }
             }
-            Err(RepositoryError::Internal { context, source }) if batch.len() > 1 => {
-                tracing::warn!(commands = batch.len(), context, cause = ?source, "batch failed, its commands are retried alone");
+            Err(error @ RepositoryError::Internal { .. }) if batch.len() > 1 => {
+                let commands = batch.len();
+                tracing::warn!(commands, error = %Chain(&error), "batch failed, its commands are retried alone");
                 metrics::batch_isolated();
                 self.commit_alone(batch).await;
             }
-            Err(error) => fail_all(batch, &error),
+            Err(error) => {
+                self.note_failure(&error);
+                fail_all(batch, &error);
+            }
+        }
+    }
+
+    /// Logs the first failure of a series: a store that is away fails every batch for as long.
+    fn note_failure(&mut self, error: &RepositoryError) {
+        self.failed += 1;
+        if self.failed == 1 {
+            tracing::error!(event = "error", error = %Chain(error), "writes fail");
+        }
+    }
+
+    fn note_success(&mut self) {
+        if self.failed > 0 {
+            tracing::info!(failed_batches = self.failed, "writes succeed again");
+            self.failed = 0;
         }
     }
 
@@ -201,9 +224,8 @@ fn reply(waiting: Waiting, answer: Result<Answer, RepositoryError>) {
     drop(waiting.answer.send(answer));
 }
 
-/// Gives every command of a batch the same error; the cause is logged once.
+/// Gives every command of a batch the same error, without the cause, which was logged.
 fn fail_all(batch: Vec<Waiting>, error: &RepositoryError) {
-    tracing::warn!(commands = batch.len(), error = %error, cause = ?std::error::Error::source(error), "batch was not committed");
     for waiting in batch {
         let copy = match error {
             RepositoryError::Refused(refusal) => RepositoryError::Refused(refusal.clone()),

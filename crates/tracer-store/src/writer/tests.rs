@@ -58,10 +58,8 @@ fn keyed(name: &str, scope: u8) -> Request {
 }
 
 fn name_of(request: &Request) -> String {
-    match &request.command {
-        Command::Rebaseline(rebaseline) => rebaseline.step.as_str().to_owned(),
-        other => panic!("no test sends {other:?}"),
-    }
+    let Command::Rebaseline(rebaseline) = &request.command else { panic!("no test sends {request:?}") };
+    rebaseline.step.as_str().to_owned()
 }
 
 /// Queues commands in order and returns what is yet to be answered.
