@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, get, web};
 use serde::Serialize;
 use tracer_core::repository::StoreHealth;
@@ -93,7 +94,7 @@ struct BaselineCheck {
 
 /// Say whether the process is alive. It asks nothing of the store: a database that is away is no reason to
 /// restart this.
-#[utoipa::path(tag = "operate", responses((status = 200, body = Sign)))]
+#[utoipa::path(tag = "operate", responses((status = 200, description = "Yes.", body = Sign)))]
 #[get("/health/live")]
 async fn live(_: Query<NoParameters>) -> web::Json<Sign> {
     web::Json(Sign { status: "alive" })
@@ -101,7 +102,7 @@ async fn live(_: Query<NoParameters>) -> web::Json<Sign> {
 
 /// Say whether requests can be served: 503 while the store is away, and once the service is stopping.
 #[utoipa::path(tag = "operate", responses(
-    (status = 200, body = Sign),
+    (status = 200, description = "Yes.", body = Sign),
     (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready.")))]
 #[get("/health/ready")]
 async fn ready(state: web::Data<AppState>, _: Query<NoParameters>) -> Result<web::Json<Sign>, ApiError> {
@@ -119,9 +120,9 @@ async fn ready(state: web::Data<AppState>, _: Query<NoParameters>) -> Result<web
 
 /// Show how the service and its parts are: 503 when it is unhealthy.
 #[utoipa::path(tag = "operate", responses(
-    (status = 200, body = Health),
-    (status = 503, body = Health, description = "Unhealthy."),
-    AskErrors))]
+    (status = 200, description = "How everything is.", body = Health),
+    AskErrors,
+    (status = 503, body = Health, description = "Unhealthy.")))]
 #[get("/health")]
 async fn health(state: web::Data<AppState>, _: Query<NoParameters>) -> HttpResponse {
     let repository = state.tracing.repository();
@@ -130,12 +131,10 @@ async fn health(state: web::Data<AppState>, _: Query<NoParameters>) -> HttpRespo
         tracing::debug!(error = %crate::error::Chain(error), "the store is not healthy");
     }
     let health = of(repository.kind(), health.ok());
-    let mut answer = if health.status == Condition::Unhealthy {
-        HttpResponse::ServiceUnavailable()
-    } else {
-        HttpResponse::Ok()
-    };
-    answer.json(health)
+    if health.status == Condition::Unhealthy {
+        return HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).json(health);
+    }
+    HttpResponse::Ok().json(health)
 }
 
 fn of(kind: &'static str, store: Option<StoreHealth>) -> Health {

@@ -11,8 +11,8 @@ use crate::error::Problem;
 ///
 /// Where keys are set, it asks for one with the scope `read`: `authorization` in Prometheus's scrape configuration.
 #[utoipa::path(tag = "operate", responses(
-    (status = 200, body = String, content_type = "text/plain; version=0.0.4"),
-    (status = 401, body = Problem, content_type = "application/problem+json")))]
+    (status = 200, description = "The metrics.", body = String, content_type = "text/plain; version=0.0.4"),
+    (status = 401, description = "No key, where keys are set.", body = Problem, content_type = "application/problem+json")))]
 #[get("/metrics")]
 pub(super) async fn metrics(frame: web::Data<Frame>) -> HttpResponse {
     HttpResponse::Ok()

@@ -38,7 +38,7 @@ impl FromQuery for Listing {
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
-    responses((status = 200, body = WorkflowsView), AskErrors))]
+    responses((status = 200, description = "A page of workflows.", body = WorkflowsView), AskErrors))]
 #[get("/stats")]
 async fn list_stats(
     state: web::Data<AppState>,
@@ -55,7 +55,7 @@ async fn list_stats(
 /// As measured over the window of the baselines: 14 days, or further back until it holds 30 samples.
 #[utoipa::path(tag = "ask",
     params(("workflow_name" = String, Path, description = "The workflow's name, percent-encoded; slashes too.")),
-    responses((status = 200, body = StatsView), AskErrors))]
+    responses((status = 200, description = "The histories.", body = StatsView), AskErrors))]
 #[get("/stats/{workflow_name:.+}")]
 async fn show_stats(
     req: HttpRequest,
@@ -77,7 +77,7 @@ async fn show_stats(
         ("workflow_name" = String, Path, description = "The workflow's name, percent-encoded; slashes too."),
         ("step_name" = String, Path, description = "The step's name, percent-encoded; slashes too."),
     ),
-    responses((status = 200, body = RebaselinedView), AskErrors))]
+    responses((status = 200, description = "Done.", body = RebaselinedView), AskErrors))]
 #[post("/stats/{workflow_name:.+}/steps/{step_name:.+}/rebaseline")]
 async fn rebaseline_step(
     req: HttpRequest,

@@ -243,7 +243,7 @@ impl FinishStep {
         ("workflow_id" = String, Path, description = "The execution's id."),
         ("step_id" = String, Path, description = "The step's id."),
     ),
-    responses((status = 200, body = StepEndedView), RecordErrors))]
+    responses((status = 200, description = "The step has ended.", body = StepEndedView), RecordErrors))]
 #[put("/workflows/{workflow_id}/steps/{step_id}")]
 async fn complete_step(
     req: HttpRequest,
@@ -279,7 +279,7 @@ impl FromQuery for Listing {
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
-    responses((status = 200, body = StepsView), AskErrors))]
+    responses((status = 200, description = "A page of steps.", body = StepsView), AskErrors))]
 #[get("/workflows/{workflow_id}/steps")]
 async fn list_steps(
     req: HttpRequest,

@@ -115,7 +115,7 @@ impl StartWorkflow {
 /// Its id is also its W3C trace id. A `traceparent` that the request carries is kept as a link.
 #[utoipa::path(tag = "record", request_body = StartWorkflow,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours.")),
-    responses((status = 201, body = ExecutionStartedView), RecordErrors))]
+    responses((status = 201, description = "The execution runs.", body = ExecutionStartedView), RecordErrors))]
 #[post("/workflows")]
 async fn start_workflow(
     state: web::Data<AppState>,
@@ -177,7 +177,7 @@ impl EndWorkflow {
 /// Steps still running are cancelled with it. Ending it the same way again answers what is stored.
 #[utoipa::path(tag = "record", request_body = EndWorkflow,
     params(("workflow_id" = String, Path, description = "The execution's id.")),
-    responses((status = 200, body = ExecutionEndedView), RecordErrors))]
+    responses((status = 200, description = "The execution has ended.", body = ExecutionEndedView), RecordErrors))]
 #[put("/workflows/{workflow_id}")]
 async fn end_workflow(
     req: HttpRequest,
@@ -193,7 +193,7 @@ async fn end_workflow(
 
 /// Show an execution with its first 1,000 steps.
 #[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
-    responses((status = 200, body = ExecutionDetailView), AskErrors))]
+    responses((status = 200, description = "The execution.", body = ExecutionDetailView), AskErrors))]
 #[get("/workflows/{workflow_id}")]
 async fn show_workflow(
     req: HttpRequest,
@@ -218,7 +218,7 @@ pub(super) fn place_of(step: &Step) -> StepCursor {
 ///
 /// Ended steps have the verdict of their end; running ones are judged by the time elapsed now.
 #[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
-    responses((status = 200, body = BottlenecksView), AskErrors))]
+    responses((status = 200, description = "Its bottlenecks.", body = BottlenecksView), AskErrors))]
 #[get("/workflows/{workflow_id}/bottlenecks")]
 async fn list_bottlenecks(
     req: HttpRequest,

@@ -27,6 +27,9 @@ async fn every_path_of_the_document_answers_with_a_status_of_the_document() {
                 "{method} {path} answered {}",
                 answer.status
             );
+            let described =
+                item[method]["responses"].as_object().unwrap().values().all(|r| r["description"].is_string());
+            assert!(described, "{method} {path} has an answer without a description");
             assert!(![405, 500].contains(&answer.status), "{method} {path}");
         }
     }

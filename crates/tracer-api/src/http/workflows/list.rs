@@ -114,7 +114,7 @@ pub(in crate::http) fn page_rows(pairs: &Pairs<'_>) -> Result<usize, ApiError> {
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
-    responses((status = 200, body = ExecutionsView), AskErrors))]
+    responses((status = 200, description = "A page of executions.", body = ExecutionsView), AskErrors))]
 #[get("/workflows")]
 pub(super) async fn list_workflows(
     state: web::Data<AppState>,
