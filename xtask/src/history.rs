@@ -48,8 +48,14 @@ async fn compare(history: &History) -> Result<()> {
     let service = Service { http: Client::new(), url: history.url.clone() };
     service.fill("short-history", history.few).await?;
     service.fill("long-history", history.many).await?;
-    println!("one client completes a step, with {} and with {} steps of history, µs", history.few, history.many);
-    println!("{:<6}{:>10}{:>10}{:>8}{:>12}{:>10}{:>8}", "pair", "p50 few", "p50 many", "ratio", "p99 few", "p99 many", "ratio");
+    println!(
+        "one client completes a step, with {} and with {} steps of history, µs",
+        history.few, history.many
+    );
+    println!(
+        "{:<6}{:>10}{:>10}{:>8}{:>12}{:>10}{:>8}",
+        "pair", "p50 few", "p50 many", "ratio", "p99 few", "p99 many", "ratio"
+    );
     let (mut medians, mut tails) = (Vec::new(), Vec::new());
     for pair in 1..=history.pairs {
         let few = service.complete("short-history", history.timed).await?;
@@ -109,7 +115,8 @@ impl Service {
         let path = format!("/workflows/{}", text(&execution, "workflow_id")?);
         let mut took = Vec::with_capacity(steps);
         for _ in 0..steps {
-            let step = self.ask(Method::POST, &format!("{path}/steps"), &json!({"step_name": "work"})).await?;
+            let step =
+                self.ask(Method::POST, &format!("{path}/steps"), &json!({"step_name": "work"})).await?;
             let step = format!("{path}/steps/{}", text(&step, "step_id")?);
             let began = Instant::now();
             self.ask(Method::PUT, &step, &json!({"duration_ms": 100})).await?;
@@ -123,7 +130,8 @@ impl Service {
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let sent = self.http.request(method, format!("{}{path}", self.url)).json(body).send().await;
-        let answer = sent.with_context(|| format!("{} does not answer: is the service started?", self.url))?;
+        let answer =
+            sent.with_context(|| format!("{} does not answer: is the service started?", self.url))?;
         let answer = answer.error_for_status().with_context(|| format!("{path} was refused"))?;
         Ok(answer.json().await?)
     }

@@ -168,7 +168,9 @@ fn report(soak: &Soak, mut tally: Tally) -> Result<()> {
     for (ending, count) in &tally.endings {
         println!("{count:>9}  {ending}");
     }
-    let tolerated = |ending: &str| soak.outage && (ending.ends_with(" 503") || !ending.ends_with(|c: char| c.is_ascii_digit()));
+    let tolerated = |ending: &str| {
+        soak.outage && (ending.ends_with(" 503") || !ending.ends_with(|c: char| c.is_ascii_digit()))
+    };
     let failed: Vec<&String> = tally
         .endings
         .keys()

@@ -34,7 +34,17 @@ pub(crate) fn run() -> Result<()> {
 
 fn core_depends_on_values_alone() -> Result<Vec<String>> {
     let tree = Command::new("cargo")
-        .args(["tree", "--package", "tracer-core", "--edges", "normal", "--prefix", "none", "--format", "{lib}"])
+        .args([
+            "tree",
+            "--package",
+            "tracer-core",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{lib}",
+        ])
         .current_dir(sources::root()?)
         .output()
         .context("cargo tree could not be started")?;
@@ -42,7 +52,9 @@ fn core_depends_on_values_alone() -> Result<Vec<String>> {
     let tree = String::from_utf8_lossy(&tree.stdout).replace('_', "-");
     let crates: BTreeSet<&str> = tree.lines().map(str::trim).collect();
     let below = NOT_IN_CORE.iter().filter(|name| crates.contains(*name));
-    Ok(below.map(|name| format!("crates/tracer-core: depends on {name}, and may hold values alone")).collect())
+    Ok(below
+        .map(|name| format!("crates/tracer-core: depends on {name}, and may hold values alone"))
+        .collect())
 }
 
 fn store_and_alert_never_meet(sources: &[Source]) -> Vec<String> {
@@ -70,7 +82,9 @@ fn each_kind_of_code_in_its_crate(sources: &[Source]) -> Vec<String> {
     ];
     let mut wrong = Vec::new();
     for source in sources.iter().filter(|source| is_product_code(source)) {
-        let strays = rules.iter().filter(|(mark, home, _)| !source.path.starts_with(home) && source.text.contains(mark));
+        let strays = rules
+            .iter()
+            .filter(|(mark, home, _)| !source.path.starts_with(home) && source.text.contains(mark));
         wrong.extend(strays.map(|(_, home, what)| format!("{}: {what} belongs in {home}", source.path)));
     }
     wrong
@@ -78,7 +92,10 @@ fn each_kind_of_code_in_its_crate(sources: &[Source]) -> Vec<String> {
 
 /// Code that ships: tests may reach into a database, and this file names what it looks for.
 fn is_product_code(source: &Source) -> bool {
-    source.path.ends_with(".rs") && source.path.starts_with("crates/") && source.path.contains("/src/") && !is_test(source)
+    source.path.ends_with(".rs")
+        && source.path.starts_with("crates/")
+        && source.path.contains("/src/")
+        && !is_test(source)
 }
 
 fn is_test(source: &Source) -> bool {
@@ -109,7 +126,10 @@ fn files_are_rooms(sources: &[Source]) -> Vec<String> {
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         let lines = source.text.lines().count();
         if lines > LONGEST_FILE {
-            wrong.push(format!("{}: {lines} lines, more than {LONGEST_FILE}: split it by subject", source.path));
+            wrong.push(format!(
+                "{}: {lines} lines, more than {LONGEST_FILE}: split it by subject",
+                source.path
+            ));
         }
         if is_product_code(source) && !source.text.starts_with("//!") {
             wrong.push(format!("{}: must open with what it is for (//!)", source.path));
@@ -138,7 +158,9 @@ fn documented_metrics_exist(sources: &[Source]) -> Vec<String> {
         .map(|source| source.text.as_str())
         .collect();
     let reads_metrics = |source: &&Source| {
-        source.path.ends_with(".md") || source.path.starts_with("dashboards/") || source.path.starts_with("deploy/")
+        source.path.ends_with(".md")
+            || source.path.starts_with("dashboards/")
+            || source.path.starts_with("deploy/")
     };
     let mut wrong = BTreeSet::new();
     for source in sources.iter().filter(reads_metrics) {
@@ -157,7 +179,8 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
     let families = ["tracer_writer_", "tracer_store_", "tracer_http_", "workflow_", "step_", "bottlenecks_"];
     let endings = ["_total", "_seconds", "_seconds_bucket", "_seconds_sum", "_seconds_count"];
     let is_metric = |word: &&str| {
-        families.iter().any(|family| word.starts_with(family)) && endings.iter().any(|ending| word.ends_with(ending))
+        families.iter().any(|family| word.starts_with(family))
+            && endings.iter().any(|ending| word.ends_with(ending))
     };
     let base = |word: &'_ str| -> usize {
         let cut = ["_bucket", "_sum", "_count"].iter().find_map(|ending| word.strip_suffix(ending));

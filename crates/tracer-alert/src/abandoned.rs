@@ -47,7 +47,8 @@ impl AbandonedExecutions {
                 failure: Some(Failure::new(Some("abandoned"), &self.message(), None)),
                 output: None,
             };
-            let request = Request { command: Command::EndExecution(end), idempotency: None, received_at: now };
+            let request =
+                Request { command: Command::EndExecution(end), idempotency: None, received_at: now };
             match self.repository.record(request).await {
                 Ok(answer) if answer.fresh => {
                     if let Outcome::ExecutionEnded(ended) = answer.outcome {
@@ -55,7 +56,9 @@ impl AbandonedExecutions {
                     }
                 }
                 // Somebody else ended it in the meantime, which is just as well.
-                Ok(_) | Err(RepositoryError::Refused(Refusal::ExecutionHasEnded(_) | Refusal::UnknownExecution)) => {}
+                Ok(_)
+                | Err(RepositoryError::Refused(Refusal::ExecutionHasEnded(_) | Refusal::UnknownExecution)) => {
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn causes_follow_what_they_caused() {
-        let cause = RepositoryError::Unavailable { reason: "the database is away", source: Some("refused".into()) };
+        let cause =
+            RepositoryError::Unavailable { reason: "the database is away", source: Some("refused".into()) };
         let error = RepositoryError::Internal { context: "asking", source: Some(Box::new(cause)) };
         assert_eq!(
             Chain(&error).to_string(),

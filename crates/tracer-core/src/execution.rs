@@ -40,7 +40,8 @@ pub enum Transition {
 
 impl ExecutionStatus {
     /// Every status, in the order of the states.
-    pub const ALL: [Self; 5] = [Self::Running, Self::Completed, Self::Failed, Self::TimedOut, Self::Cancelled];
+    pub const ALL: [Self; 5] =
+        [Self::Running, Self::Completed, Self::Failed, Self::TimedOut, Self::Cancelled];
 
     /// Reads a status or one of its synonyms: `success` and `ok`, `failure` and `error`, `timeout`.
     #[must_use]
@@ -142,7 +143,10 @@ mod tests {
     #[test]
     fn synonyms_are_read_and_never_written() {
         let read = |text| ExecutionStatus::parse(text).map(ExecutionStatus::as_str);
-        assert_eq!(["success", "ok", "failure", "error", "timeout"].map(read), [Some("completed"), Some("completed"), Some("failed"), Some("failed"), Some("timed_out")]);
+        assert_eq!(
+            ["success", "ok", "failure", "error", "timeout"].map(read),
+            [Some("completed"), Some("completed"), Some("failed"), Some("failed"), Some("timed_out")]
+        );
         assert_eq!(["Completed", "done", ""].map(read), [None; 3]);
         assert_eq!(ExecutionStatus::ALL.map(|status| read(status.as_str()).is_some()), [true; 5]);
     }

@@ -117,7 +117,8 @@ impl Traceparent {
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut fields = header.trim().split('-');
-        let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (version, trace, parent, flags) =
+            (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         if lower_hex(version, 2)? == 0xff || (version == "00" && fields.next().is_some()) {
             return None;
         }
@@ -215,7 +216,15 @@ mod tests {
 
     #[test]
     fn only_the_written_form_is_an_id() {
-        for wrong in ["", "wf_", "wf_00000000000000000000000000000000", "WF_0123456789abcdef0123456789abcdef", "wf_0123456789ABCDEF0123456789abcdef", "wf_0123456789abcdef0123456789abcde", "wf_+123456789abcdef0123456789abcdef"] {
+        for wrong in [
+            "",
+            "wf_",
+            "wf_00000000000000000000000000000000",
+            "WF_0123456789abcdef0123456789abcdef",
+            "wf_0123456789ABCDEF0123456789abcdef",
+            "wf_0123456789abcdef0123456789abcde",
+            "wf_+123456789abcdef0123456789abcdef",
+        ] {
             assert_eq!(wrong.parse::<ExecutionId>(), Err(NOT_EXECUTION), "{wrong}");
         }
         for wrong in ["", "st_0000000000000000", "st_0123456789abcde", "wf_0123456789abcdef"] {
@@ -228,7 +237,9 @@ mod tests {
         let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         let parsed = Traceparent::parse(valid).map(|t| t.to_string());
         assert_eq!(parsed.as_deref(), Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        assert!(Traceparent::parse("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-later").is_some());
+        assert!(
+            Traceparent::parse("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-later").is_some()
+        );
         for wrong in [
             "",
             "00",

@@ -167,7 +167,10 @@ pub trait ExecutionRepository: Send + Sync {
 #[async_trait]
 pub trait BaselineRepository: Send + Sync {
     /// Returns the histories of a workflow; none if nothing was ever recorded under the name.
-    async fn workflow_history(&self, workflow: &WorkflowName) -> Result<Option<WorkflowHistory>, RepositoryError>;
+    async fn workflow_history(
+        &self,
+        workflow: &WorkflowName,
+    ) -> Result<Option<WorkflowHistory>, RepositoryError>;
 
     /// Returns at most `limit` workflows by name, from behind `after`.
     async fn workflows(
@@ -227,7 +230,11 @@ pub trait Upkeep: Send + Sync {
 
     /// Returns at most `limit` running executions that have not been written to, and none of whose
     /// steps has, since `before`.
-    async fn silent_since(&self, before: Timestamp, limit: usize) -> Result<Vec<ExecutionId>, RepositoryError>;
+    async fn silent_since(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ExecutionId>, RepositoryError>;
 
     /// Writes what was accepted, and refuses what comes after; returns when all of it is answered.
     async fn shut_down(&self);

@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn a_timeout_is_a_failure() {
         let read = |text| StepStatus::parse(text).map(StepStatus::as_str);
-        assert_eq!(["timeout", "timed_out", "ok", "error"].map(read), [Some("failed"), Some("failed"), Some("completed"), Some("failed")]);
+        assert_eq!(
+            ["timeout", "timed_out", "ok", "error"].map(read),
+            [Some("failed"), Some("failed"), Some("completed"), Some("failed")]
+        );
         assert_eq!(["TIMEOUT", "pending"].map(read), [None; 2]);
         assert_eq!(StepStatus::ALL.map(|status| read(status.as_str()).is_some()), [true; 5]);
     }
@@ -207,11 +210,21 @@ mod tests {
     }
 
     /// Seconds in, seconds out: (start, end, duration) given at second 100.
-    fn times(start: Option<i64>, end: Option<i64>, duration: Option<u64>) -> Result<(i64, i64, u64), TimesError> {
+    fn times(
+        start: Option<i64>,
+        end: Option<i64>,
+        duration: Option<u64>,
+    ) -> Result<(i64, i64, u64), TimesError> {
         let at = |secs: i64| Timestamp::from_millis(secs * 1000);
-        StepTimes::resolve(start.map(at), end.map(at), duration.map(Micros::from_secs), at(100)).map(|times| {
-            (times.started_at.as_micros() / 1_000_000, times.ended_at.as_micros() / 1_000_000, times.duration.get() / 1_000_000)
-        })
+        StepTimes::resolve(start.map(at), end.map(at), duration.map(Micros::from_secs), at(100)).map(
+            |times| {
+                (
+                    times.started_at.as_micros() / 1_000_000,
+                    times.ended_at.as_micros() / 1_000_000,
+                    times.duration.get() / 1_000_000,
+                )
+            },
+        )
     }
 
     #[test]

@@ -193,7 +193,11 @@ impl Micros {
     /// Rounds a number of microseconds, saturating at zero and at the largest length.
     #[must_use]
     pub fn from_f64(micros: f64) -> Self {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and NaN becomes 0")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates, and NaN becomes 0"
+        )]
         Self(micros.round() as u64)
     }
 

@@ -17,7 +17,9 @@ pub enum OpenError {
         reason: String,
     },
     /// PostgreSQL did not answer, or refused the connection.
-    #[error("PostgreSQL cannot be reached: check DATABASE_URL, that the server runs, and that it lets this user in")]
+    #[error(
+        "PostgreSQL cannot be reached: check DATABASE_URL, that the server runs, and that it lets this user in"
+    )]
     Unreachable(#[source] Cause),
     /// The server is older than the oldest that is supported.
     #[error("PostgreSQL {found} is too old: version 15 or newer is needed")]

@@ -23,14 +23,22 @@ pub fn describe() {
     describe_histogram!(BATCH_COMMANDS, Unit::Count, "Commands that were committed together in one batch.");
     describe_histogram!(WAIT_SECONDS, Unit::Seconds, "Time a command waited for its batch to begin.");
     describe_counter!(REFUSED, Unit::Count, "Commands refused at once because the writer's queue was full.");
-    describe_counter!(ISOLATED, Unit::Count, "Batches that failed as a whole and were retried command by command.");
+    describe_counter!(
+        ISOLATED,
+        Unit::Count,
+        "Batches that failed as a whole and were retried command by command."
+    );
     describe_gauge!(QUEUED, Unit::Count, "Commands waiting for a batch.");
     describe_histogram!(
         TRANSACTION_SECONDS,
         Unit::Seconds,
         "Time of store transactions by name, from asking for a connection to the end."
     );
-    describe_counter!(TRANSACTIONS, Unit::Count, "Store transactions by name and outcome: ok, retried or failed.");
+    describe_counter!(
+        TRANSACTIONS,
+        Unit::Count,
+        "Store transactions by name and outcome: ok, retried or failed."
+    );
     describe_gauge!(CONNECTIONS, Unit::Count, "Connections to the database by state: idle or in_use.");
 }
 

@@ -199,7 +199,8 @@ impl Gatherer {
 
     /// Writes a batch; a panic in it fails this batch, and not every write from then on.
     async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
-        let panicked = |_| Err(RepositoryError::Internal { context: "writing a batch panicked", source: None });
+        let panicked =
+            |_| Err(RepositoryError::Internal { context: "writing a batch panicked", source: None });
         AssertUnwindSafe(self.store.write(batch)).catch_unwind().await.unwrap_or_else(panicked)
     }
 
@@ -210,7 +211,9 @@ impl Gatherer {
             let answer = match self.write(alone).await {
                 Ok(answers) => match answers.into_iter().next() {
                     Some(answer) => answer.map_err(RepositoryError::Refused),
-                    None => Err(RepositoryError::Internal { context: "a batch went unanswered", source: None }),
+                    None => {
+                        Err(RepositoryError::Internal { context: "a batch went unanswered", source: None })
+                    }
                 },
                 Err(error) => Err(error),
             };

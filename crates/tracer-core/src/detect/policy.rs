@@ -36,19 +36,17 @@ impl Default for Policy {
 impl Policy {
     /// Puts a policy together; of several entries that match a step, the first holds.
     pub fn new(default: Arc<dyn Rule>, entries: impl IntoIterator<Item = PolicyEntry>) -> Self {
-        let compiled = |entry: PolicyEntry| {
-            (WildMatch::new(&entry.workflow), WildMatch::new(&entry.step), entry.rule)
-        };
+        let compiled =
+            |entry: PolicyEntry| (WildMatch::new(&entry.workflow), WildMatch::new(&entry.step), entry.rule);
         Self { entries: entries.into_iter().map(compiled).collect(), default }
     }
 
     /// Returns the limits of a step; none where its history is too short to judge.
     #[must_use]
     pub fn limits(&self, workflow: &WorkflowName, step: &StepName, reference: &Reference) -> Option<Limits> {
-        let matching = self
-            .entries
-            .iter()
-            .find(|(workflows, steps, _)| workflows.matches(workflow.as_str()) && steps.matches(step.as_str()));
+        let matching = self.entries.iter().find(|(workflows, steps, _)| {
+            workflows.matches(workflow.as_str()) && steps.matches(step.as_str())
+        });
         let rule = matching.map_or(&self.default, |(_, _, rule)| rule);
         rule.limits(reference)
     }
@@ -74,15 +72,20 @@ mod tests {
 
     #[test]
     fn the_first_entry_that_matches_holds() {
-        let rule = |warning: f64| Arc::new(FactorOfMean { warning, critical: 10.0, ..FactorOfMean::default() });
+        let rule =
+            |warning: f64| Arc::new(FactorOfMean { warning, critical: 10.0, ..FactorOfMean::default() });
         let entry = |workflow: &str, step: &str, warning| PolicyEntry {
             workflow: workflow.into(),
             step: step.into(),
             rule: rule(warning),
         };
-        let policy = Policy::new(rule(2.0), [entry("etl-*", "load", 3.0), entry("etl-*", "*", 4.0), entry("*", "llm_?", 5.0)]);
+        let policy = Policy::new(
+            rule(2.0),
+            [entry("etl-*", "load", 3.0), entry("etl-*", "*", 4.0), entry("*", "llm_?", 5.0)],
+        );
         let mean = Micros::from_secs(1);
-        let reference = Reference { mean_us: mean.as_f64(), samples: 9, stddev_us: 0.0, p50: mean, p95: mean, p99: mean };
+        let reference =
+            Reference { mean_us: mean.as_f64(), samples: 9, stddev_us: 0.0, p50: mean, p95: mean, p99: mean };
         let warning = |workflow, step| {
             let (workflow, step) = (WorkflowName::new(workflow).unwrap(), StepName::new(step).unwrap());
             policy.limits(&workflow, &step, &reference).unwrap().warning.get() / 1_000_000

@@ -3,11 +3,13 @@
 //! Invariant: a refused command leaves the working set as it was.
 
 use super::command::{
-    Command, CompleteStep, Completion, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
-    StartExecution, StartStep,
+    Command, CompleteStep, Completion, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep,
+    Request, StartExecution, StartStep,
 };
 use super::needs::{key_of, sample_time};
-use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted};
+use super::outcome::{
+    Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted,
+};
 use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
@@ -48,7 +50,12 @@ fn carry_out(policy: &Policy, request: &Request, set: &mut WorkingSet) -> Result
     Ok(answer)
 }
 
-fn record(policy: &Policy, command: &Command, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+fn record(
+    policy: &Policy,
+    command: &Command,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
     match command {
         Command::StartExecution(start) => start_execution(start, now, set),
         Command::StartStep(start) => start_step(policy, start, now, set),
@@ -119,7 +126,12 @@ fn row_of(start: &StartExecution, now: Timestamp) -> Execution {
     }
 }
 
-fn start_step(policy: &Policy, start: &StartStep, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+fn start_step(
+    policy: &Policy,
+    start: &StartStep,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
     let execution = set.executions.get(&start.execution).ok_or(Refusal::UnknownExecution)?;
     let workflow = execution.workflow.clone();
     let key = (start.execution, start.id);
@@ -420,7 +432,11 @@ fn record_execution(
     let times = StepTimes::resolve(Some(started_at), execution.end.ended_at, None, now)?;
     start_execution(&execution.start, now, set)?;
     let workflow = &execution.start.workflow;
-    let steps = execution.steps.iter().map(|step| record_step(policy, (id, step.id), workflow, step, now, set)).collect();
+    let steps = execution
+        .steps
+        .iter()
+        .map(|step| record_step(policy, (id, step.id), workflow, step, now, set))
+        .collect();
     let execution = close_execution(&execution.end, workflow, times, now, set);
     Ok(fresh(Outcome::ExecutionRecorded { execution, steps }))
 }

@@ -18,7 +18,11 @@ struct Journal {
 impl Journal {
     fn new(open: bool) -> Arc<Self> {
         let permits = if open { Semaphore::MAX_PERMITS } else { 0 };
-        Arc::new(Self { batches: Mutex::default(), gate: Semaphore::new(permits), away: AtomicBool::new(false) })
+        Arc::new(Self {
+            batches: Mutex::default(),
+            gate: Semaphore::new(permits),
+            away: AtomicBool::new(false),
+        })
     }
 
     fn batches(&self) -> Vec<String> {
@@ -63,7 +67,10 @@ fn name_of(request: &Request) -> String {
 }
 
 /// Queues commands in order and returns what is yet to be answered.
-fn queue(writer: &Arc<Writer>, requests: Vec<Request>) -> Vec<tokio::task::JoinHandle<Result<Answer, RepositoryError>>> {
+fn queue(
+    writer: &Arc<Writer>,
+    requests: Vec<Request>,
+) -> Vec<tokio::task::JoinHandle<Result<Answer, RepositoryError>>> {
     let send = |request| {
         let writer = Arc::clone(writer);
         tokio::spawn(async move { writer.record(request).await })
