@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
+use tracer_alert::AbandonedExecutions;
+use tracer_core::chain::Chain;
 use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, Rule};
 use tracer_core::repository::{Repository, Retention};
 use tracer_core::time::Micros;
@@ -19,7 +21,6 @@ use tracer_store::{Location, OpenError, StoreConfig, WriterConfig};
 use crate::auth::check_exposure;
 use crate::background::Background;
 use crate::config::{DetectionSettings, Secret, Settings};
-use crate::error::Chain;
 use crate::http::{self, Frame, routes};
 use crate::import::command::{self, Destination, Local, Remote};
 use crate::metrics::Metrics;
@@ -111,16 +112,17 @@ impl App {
         metrics: Arc<Metrics>,
         stopping: CancellationToken,
     ) -> Self {
-        let tracing = Tracing::new(store, policy, Arc::clone(&metrics));
+        let tracing = Tracing::new(Arc::clone(&store), policy, Arc::clone(&metrics));
         let retention = Retention {
             detail: micros(settings.retention.detail),
             aggregates: micros(settings.retention.aggregates),
         };
+        let silence = micros(settings.retention.abandoned_after);
         let background = Background {
+            abandoned: Arc::new(AbandonedExecutions::new(store, silence)),
             tracing: tracing.clone(),
             metrics: Arc::clone(&metrics),
             retention,
-            abandoned_after: micros(settings.retention.abandoned_after),
             refresh: settings.metrics.refresh,
         };
         Self {

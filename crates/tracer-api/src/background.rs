@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tracer_alert::AbandonedExecutions;
+use tracer_core::chain::Chain;
 use tracer_core::repository::{RepositoryError, Retention};
-use tracer_core::time::Micros;
 
-use crate::error::Chain;
 use crate::metrics::Metrics;
 use crate::recording::Tracing;
 
@@ -21,8 +21,6 @@ use crate::recording::Tracing;
 const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 /// How often executions are looked for that fell silent.
 const ABANDONED_PERIOD: Duration = Duration::from_secs(60);
-/// Executions that are closed in one call.
-const ABANDONED_AT_ONCE: usize = 1_000;
 /// Workflows whose running executions are counted.
 const ACTIVE_WORKFLOWS: usize = 10_000;
 
@@ -35,8 +33,8 @@ pub struct Background {
     pub metrics: Arc<Metrics>,
     /// What is kept, and for how long.
     pub retention: Retention,
-    /// Silence after which an execution is closed.
-    pub abandoned_after: Micros,
+    /// Closes executions that fell silent.
+    pub abandoned: Arc<AbandonedExecutions>,
     /// How often numbers of the database are asked for.
     pub refresh: Duration,
 }
@@ -92,17 +90,8 @@ impl Background {
     /// # Errors
     /// [`RepositoryError`].
     pub async fn close_abandoned(&self) -> Result<(), RepositoryError> {
-        let before = self.tracing.now() - self.abandoned_after;
-        for id in self.tracing.repository().silent_since(before, ABANDONED_AT_ONCE).await? {
-            match self.tracing.close_abandoned(id).await {
-                // It ended, or another replica closed it, since it was found.
-                Ok(()) | Err(RepositoryError::Refused(_)) => {}
-                Err(error @ (RepositoryError::Unavailable { .. } | RepositoryError::Internal { .. })) => {
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
+        let failure = self.abandoned.failure();
+        self.abandoned.close(|ended| self.tracing.report_abandoned(ended, &failure)).await
     }
 
     /// Counts the executions that run.

@@ -12,6 +12,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use tracer_core::chain::Chain;
 use utoipa::ToSchema;
 
 /// The media type of every error.
@@ -206,8 +207,9 @@ impl ApiError {
             Self::Internal(cause) => {
                 tracing::error!(event = "error", status = 500, error = %Chain(cause.as_ref()), "request failed");
             }
+            // The store logs once that it went away: a line for each request would bury that.
             Self::Unavailable { cause: Some(cause), .. } => {
-                tracing::warn!(event = "error", status = 503, error = %Chain(cause.as_ref()), "request refused");
+                tracing::debug!(event = "error", status = 503, error = %Chain(cause.as_ref()), "request refused");
             }
             Self::Unavailable { cause: None, .. }
             | Self::BadRequest { .. }
@@ -305,21 +307,6 @@ fn sentence_of(errors: &[FieldError]) -> String {
             let list: Vec<String> = several.iter().take(8).map(named).collect();
             format!("{} values are out of bounds: {}.", several.len(), list.join("; "))
         }
-    }
-}
-
-/// Shows an error and what caused it, joined by colons.
-pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

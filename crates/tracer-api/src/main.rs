@@ -10,7 +10,7 @@ use clap::Parser;
 use tracer_api::app;
 use tracer_api::auth::{Exposed, check_exposure};
 use tracer_api::config::Settings;
-use tracer_api::error::Chain;
+use tracer_core::chain::Chain;
 
 use self::cli::{Cli, Command, ImportFormat};
 

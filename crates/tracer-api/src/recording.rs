@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use tracer_core::clock::Clock;
 use tracer_core::detect::Policy;
-use tracer_core::execution::ExecutionStatus;
 use tracer_core::failure::Failure;
 use tracer_core::ids::ExecutionId;
 use tracer_core::name::{StepName, WorkflowName};
@@ -192,25 +191,10 @@ impl Tracing {
         Ok(ended)
     }
 
-    /// Closes an execution that fell silent as `timed_out`. How long it was silent is no duration of
-    /// its workflow, and is not counted as one.
-    ///
-    /// # Errors
-    /// [`RepositoryError`]; a refusal if it has ended in the meantime.
-    pub async fn close_abandoned(&self, id: ExecutionId) -> Result<(), RepositoryError> {
-        let failure = Failure::new(
-            Some("abandoned"),
-            "closed by the service after a long time without any activity",
-            None,
-        );
-        let cause = Cause::of(Some(&failure));
-        let status = ExecutionStatus::TimedOut;
-        let end = EndExecution { id, status, ended_at: None, failure: Some(failure), output: None };
-        let ended = self.end(end, Arrival::plain(self.now())).await?;
-        if ended.fresh {
-            self.report.execution_ended(&ended.value, None, &cause);
-        }
-        Ok(())
+    /// Tells of an execution that was closed because it fell silent. How long it was silent is no
+    /// duration of its workflow, and is not counted as one.
+    pub fn report_abandoned(&self, ended: &ExecutionEnded, failure: &Failure) {
+        self.report.execution_ended(ended, None, &Cause::of(Some(failure)));
     }
 
     /// Records a finished execution that another system observed, or that is to be history: silently.

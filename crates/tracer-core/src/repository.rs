@@ -185,7 +185,9 @@ pub trait BaselineRepository: Send + Sync {
 pub struct Retention {
     /// Executions and steps, counted from when they were recorded.
     pub detail: Micros,
-    /// Closed days of baselines, counted from the day.
+    /// Closed days of baselines, counted back from the newest one of their key, so that history that
+    /// was imported is not old on arrival. The newest [`crate::baseline::SEGMENTS_READ`] of a key,
+    /// which its window may reach back to, are kept in any case.
     pub aggregates: Micros,
 }
 
@@ -209,6 +211,9 @@ pub struct StoreHealth {
     pub queued: usize,
     /// Commands that may wait.
     pub queue_capacity: usize,
+    /// Whether the last batch failed, a few seconds ago at most: the store answers and takes no writes,
+    /// as with a full disk.
+    pub writes_fail: bool,
     /// Workflows with more step names than may have baselines.
     pub workflows_over_step_limit: u64,
 }
@@ -216,10 +221,11 @@ pub struct StoreHealth {
 /// Keeps a store in order.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Asks the database for a sign of life, through the pool that requests use.
+    /// Asks the database for a sign of life, through the pool that requests use; fails too when
+    /// [`StoreHealth::writes_fail`].
     async fn ping(&self) -> Result<(), RepositoryError>;
 
-    /// Returns how the store is; fails as [`Upkeep::ping`] does.
+    /// Returns how the store is; fails if the database gives no sign of life.
     async fn health(&self) -> Result<StoreHealth, RepositoryError>;
 
     /// Makes the partitions of this month and the next ones; nothing where there are no partitions.

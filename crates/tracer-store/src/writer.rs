@@ -11,8 +11,8 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -40,13 +40,21 @@ pub(crate) trait BatchStore: Send + Sync + 'static {
     async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError>;
 }
 
+/// How long a failed batch is held against the store. It must end by itself: a service that is not
+/// ready is sent no writes, and only a write can show that writes succeed again.
+const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+
 /// The entrance to the store for everything that writes.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Waiting>,
+    failed_at: FailedAt,
     closing: CancellationToken,
     task: TaskTracker,
 }
+
+/// When the last batch failed; none since one was committed.
+type FailedAt = Arc<Mutex<Option<Instant>>>;
 
 /// A command that waits for its batch.
 #[derive(Debug)]
@@ -62,11 +70,19 @@ impl Writer {
         let (queue, incoming) = mpsc::channel(config.queue.max(1));
         let closing = CancellationToken::new();
         let most = config.batch.max(1);
-        let gatherer = Gatherer { store, incoming, held_back: VecDeque::new(), most, failed: 0 };
+        let failed_at = FailedAt::default();
+        let gatherer = Gatherer {
+            store,
+            incoming,
+            held_back: VecDeque::new(),
+            most,
+            failed: 0,
+            failed_at: Arc::clone(&failed_at),
+        };
         let task = TaskTracker::new();
         task.spawn(gatherer.run(closing.clone()));
         task.close();
-        Self { queue, closing, task }
+        Self { queue, failed_at, closing, task }
     }
 
     /// Queues a command and waits until it is durable or refused.
@@ -97,6 +113,20 @@ impl Writer {
         self.queue.max_capacity()
     }
 
+    /// Returns whether the last batch failed, and not long ago.
+    pub(crate) fn is_failing(&self) -> bool {
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| at.elapsed() < FAILURE_HOLDS)
+    }
+
+    /// Fails while [`Writer::is_failing`].
+    ///
+    /// # Errors
+    /// [`RepositoryError::Unavailable`].
+    pub(crate) fn check(&self) -> Result<(), RepositoryError> {
+        if self.is_failing() { Err(unavailable("the last writes failed")) } else { Ok(()) }
+    }
+
     /// Refuses what comes from now on, and returns when everything accepted before is answered.
     pub(crate) async fn shut_down(&self) {
         self.closing.cancel();
@@ -117,6 +147,7 @@ struct Gatherer {
     most: usize,
     /// Batches that failed since one was last committed.
     failed: u64,
+    failed_at: FailedAt,
 }
 
 impl Gatherer {
@@ -185,6 +216,7 @@ impl Gatherer {
     /// Logs the first failure of a series: a store that is away fails every batch for as long.
     fn note_failure(&mut self, error: &RepositoryError) {
         self.failed += 1;
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         if self.failed == 1 {
             tracing::error!(event = "error", error = %Chain(error), "writes fail");
         }
@@ -194,6 +226,7 @@ impl Gatherer {
         if self.failed > 0 {
             tracing::info!(failed_batches = self.failed, "writes succeed again");
             self.failed = 0;
+            *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 

@@ -72,7 +72,7 @@ struct StoreCheck {
 /// The writer's queue.
 #[derive(Serialize, ToSchema)]
 struct WriterCheck {
-    /// Degraded from three quarters full on.
+    /// Degraded from three quarters full on; unhealthy while writes fail, as with a full disk.
     status: Condition,
     /// Commands that wait.
     #[schema(example = 3)]
@@ -100,7 +100,8 @@ async fn live(_: Query<NoParameters>) -> web::Json<Sign> {
     web::Json(Sign { status: "alive" })
 }
 
-/// Say whether requests can be served: 503 while the store is away, and once the service is stopping.
+/// Say whether requests can be served: 503 while the store is away or takes no writes, and once the
+/// service is stopping.
 #[utoipa::path(tag = "operate", responses(
     (status = 200, description = "Yes.", body = Sign),
     (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready.")))]
@@ -128,7 +129,7 @@ async fn health(state: web::Data<AppState>, _: Query<NoParameters>) -> HttpRespo
     let repository = state.tracing.repository();
     let health = repository.health().await;
     if let Err(error) = &health {
-        tracing::debug!(error = %crate::error::Chain(error), "the store is not healthy");
+        tracing::debug!(error = %tracer_core::chain::Chain(error), "the store is not healthy");
     }
     let health = of(repository.kind(), health.ok());
     if health.status == Condition::Unhealthy {
@@ -140,7 +141,10 @@ async fn health(state: web::Data<AppState>, _: Query<NoParameters>) -> HttpRespo
 fn of(kind: &'static str, store: Option<StoreHealth>) -> Health {
     let degraded_if = |so: bool| if so { Condition::Degraded } else { Condition::Healthy };
     let writer = store.map(|store| WriterCheck {
-        status: degraded_if(store.queued.saturating_mul(4) >= store.queue_capacity.saturating_mul(3)),
+        status: match store.queued.saturating_mul(4) >= store.queue_capacity.saturating_mul(3) {
+            _ if store.writes_fail => Condition::Unhealthy,
+            nearly_full => degraded_if(nearly_full),
+        },
         queued: store.queued,
         capacity: store.queue_capacity,
     });
@@ -161,10 +165,11 @@ mod tests {
     #[test]
     fn the_whole_is_as_its_worst_part() {
         let status = |store| of("fake", store).status;
-        let well = StoreHealth { queued: 0, queue_capacity: 4, workflows_over_step_limit: 0 };
+        let well = StoreHealth { queued: 0, queue_capacity: 4, writes_fail: false, workflows_over_step_limit: 0 };
         assert_eq!(status(Some(well)), Condition::Healthy);
         assert_eq!(status(Some(StoreHealth { queued: 3, ..well })), Condition::Degraded);
         assert_eq!(status(Some(StoreHealth { workflows_over_step_limit: 1, ..well })), Condition::Degraded);
+        assert_eq!(status(Some(StoreHealth { writes_fail: true, ..well })), Condition::Unhealthy);
         assert_eq!(status(None), Condition::Unhealthy);
     }
 }

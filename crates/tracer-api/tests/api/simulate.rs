@@ -62,6 +62,17 @@ async fn simultaneous_first_calls_seed_one_history() {
 }
 
 #[tokio::test]
+async fn a_workflow_with_a_history_of_its_own_gets_no_invented_one() {
+    let service = start().await;
+    let id = service.execution("real").await;
+    service.took(&id, "data_extract", 10).await;
+    service.took(&id, "fetch", 10).await;
+    simulate(&service, "?workflow_name=real").await;
+    let stats = service.get("/stats/real").await.expect(200);
+    assert_eq!(stats["executions"]["completed"], 1);
+}
+
+#[tokio::test]
 async fn a_key_makes_it_safe_to_repeat() {
     let service = start().await;
     let ask = async |query: &str| {

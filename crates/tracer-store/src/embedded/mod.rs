@@ -191,6 +191,7 @@ impl BaselineRepository for EmbeddedStore {
 #[async_trait]
 impl Upkeep for EmbeddedStore {
     async fn ping(&self) -> Result<(), RepositoryError> {
+        self.writer.check()?;
         Ok(self.readers.read("ping", reads::ping).await?)
     }
 
@@ -199,6 +200,7 @@ impl Upkeep for EmbeddedStore {
         Ok(StoreHealth {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
+            writes_fail: self.writer.is_failing(),
             workflows_over_step_limit: over,
         })
     }

@@ -162,6 +162,7 @@ impl BaselineRepository for PostgresStore {
 #[async_trait]
 impl Upkeep for PostgresStore {
     async fn ping(&self) -> Result<(), RepositoryError> {
+        self.writer.check()?;
         self.pool.ping().await
     }
 
@@ -170,6 +171,7 @@ impl Upkeep for PostgresStore {
         Ok(StoreHealth {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
+            writes_fail: self.writer.is_failing(),
             workflows_over_step_limit: reads::workflows_over_step_limit(&self.pool).await?,
         })
     }
