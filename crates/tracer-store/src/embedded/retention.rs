@@ -5,12 +5,13 @@
 //! the process ends in the middle, the next round goes on where this one stopped.
 //!
 //! Invariant: nothing that runs is deleted, whatever its age; it is closed first, by the service.
-//! Baselines are not deleted here at all.
+//! Baselines are not deleted here at all; of their closed days, those that recording looks at stay.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
+use tracer_core::baseline::SEGMENTS_READ;
 use tracer_core::ids::ExecutionId;
 use tracer_core::repository::{Pruned, Retention};
-use tracer_core::time::{Micros, Timestamp};
+use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::error::StoreError;
 use super::thread::WriteThread;
@@ -44,11 +45,7 @@ pub(super) async fn prune(
             break;
         }
     }
-    let oldest = (now - retention.aggregates).day();
-    pruned.segments = portions(thread, "prune_segments", portion, move |tx, limit| {
-        Ok(tx.prepare_cached(OLD_SEGMENTS)?.execute(params![oldest.0, limit])?)
-    })
-    .await?;
+    pruned.segments = prune_segments(thread, now, retention.aggregates, portion).await?;
     let before = now - IDEMPOTENCY_KEPT;
     pruned.idempotency_keys = portions(thread, "prune_idempotency_keys", portion, move |tx, limit| {
         idempotency::delete_expired(tx, before.as_micros(), limit)
@@ -67,10 +64,72 @@ pub(super) async fn prune_in_portions(
     prune(thread, now, retention, PORTION).await
 }
 
+const NEXT_KEY: &str = "\
+-- next_key_with_segments
+SELECT key, day
+  FROM baseline_segments
+ WHERE ?1 IS NULL OR key > ?1
+ ORDER BY key, day
+ LIMIT 1";
+
 const OLD_SEGMENTS: &str = "\
 -- old_segments
 DELETE FROM baseline_segments
- WHERE (key, day) IN (SELECT key, day FROM baseline_segments WHERE day < ?1 ORDER BY day LIMIT ?2)";
+ WHERE key = ?1
+   AND day < (SELECT max(day) FROM baseline_segments WHERE key = ?1) - ?2
+   AND day < (SELECT day FROM baseline_segments WHERE key = ?1 ORDER BY day DESC LIMIT 1 OFFSET ?3)";
+
+/// Removes closed days, key by key: a key's days are old by its newest one, and not by today, so that
+/// imported history is kept as history recorded as it happened.
+async fn prune_segments(
+    thread: &WriteThread,
+    now: Timestamp,
+    aggregates: Micros,
+    portion: usize,
+) -> Result<u64, StoreError> {
+    let oldest = (now - aggregates).day();
+    let kept_days = now.day().0.saturating_sub(oldest.0);
+    let (mut after, mut total) = (None, 0);
+    loop {
+        let delete = move |tx: &Transaction<'_>| delete_segments(tx, after, oldest, kept_days, portion);
+        let (last, deleted) = thread.write("prune_segments", delete).await?;
+        total += deleted;
+        if last.is_none() {
+            return Ok(total);
+        }
+        after = last;
+    }
+}
+
+/// Looks at most at so many keys behind `after`, and stops sooner once so many rows are deleted.
+/// Returns the last key and how many rows that were; no key once there are no more.
+fn delete_segments(
+    tx: &Transaction<'_>,
+    after: Option<[u8; 16]>,
+    oldest: Day,
+    kept_days: i32,
+    portion: usize,
+) -> Result<(Option<[u8; 16]>, u64), StoreError> {
+    let newest_kept = i64::try_from(SEGMENTS_READ).unwrap_or(i64::MAX) - 1;
+    let mut next = tx.prepare_cached(NEXT_KEY)?;
+    let mut delete = tx.prepare_cached(OLD_SEGMENTS)?;
+    let (mut last, mut deleted) = (after, 0);
+    for _ in 0..portion {
+        let found =
+            next.query_row([last], |found| Ok((found.get::<_, [u8; 16]>(0)?, found.get::<_, i32>(1)?)));
+        let Some((key, first_day)) = found.optional()? else { return Ok((None, deleted)) };
+        // By its newest day nothing can be older than by today, and most keys end here.
+        if first_day < oldest.0 {
+            let gone = delete.execute(params![key, kept_days, newest_kept])?;
+            deleted += u64::try_from(gone).unwrap_or(0);
+        }
+        last = Some(key);
+        if deleted >= u64::try_from(portion).unwrap_or(u64::MAX) {
+            break;
+        }
+    }
+    Ok((last, deleted))
+}
 
 /// Repeats a deletion of at most so many rows until it deletes fewer; returns how many in all.
 async fn portions(

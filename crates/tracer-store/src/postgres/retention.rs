@@ -8,6 +8,8 @@
 //! Not here: when it runs.
 
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+use tracer_core::baseline::SEGMENTS_READ;
 use tracer_core::repository::{Pruned, Retention};
 use tracer_core::time::{Micros, Timestamp};
 
@@ -52,7 +54,7 @@ async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Res
     for month in over(client, now - retention.detail).await? {
         pruned.partitions += drop_month(client, month).await?;
     }
-    pruned.segments = prune_segments(client, now - retention.aggregates).await?;
+    pruned.segments = prune_segments(client, now, retention.aggregates).await?;
     pruned.idempotency_keys = prune_idempotency_keys(client, now - IDEMPOTENCY_KEPT).await?;
     Ok(pruned)
 }
@@ -114,19 +116,35 @@ SELECT execution_id FROM portion ORDER BY execution_id DESC LIMIT 1"
     Ok(())
 }
 
-/// Removes closed days, key by key: their table has an index by key, and needs none by day.
-async fn prune_segments(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+/// Removes closed days, key by key: a key's days are old by its newest one, and not by today, so that imported history
+/// is kept as history recorded as it happened. The days that recording looks at stay in any case.
+///
+/// By its newest day nothing is older than by today: most keys are passed over by that, with one look at their index.
+async fn prune_segments(client: &Client, now: Timestamp, aggregates: Micros) -> Result<u64, StoreError> {
     const PRUNE: &str = "\
 -- prune_segments
 WITH portion AS MATERIALIZED (
     SELECT key FROM step_baselines WHERE $1::uuid IS NULL OR key > $1 ORDER BY key LIMIT $2),
+bounds AS MATERIALIZED (
+    SELECT p.key, newest.day - $4::int AS by_age, reached.day AS by_reach
+      FROM portion AS p
+     CROSS JOIN LATERAL (
+        SELECT day FROM baseline_segments WHERE key = p.key ORDER BY day DESC LIMIT 1) AS newest
+     CROSS JOIN LATERAL (
+        SELECT day FROM baseline_segments WHERE key = p.key ORDER BY day DESC LIMIT 1 OFFSET $5) AS reached
+     WHERE EXISTS (SELECT FROM baseline_segments AS s WHERE s.key = p.key AND s.day < $3)),
 gone AS (
-    DELETE FROM baseline_segments AS s USING portion WHERE s.key = portion.key AND s.day < $3 RETURNING 1)
+    DELETE FROM baseline_segments AS s USING bounds AS b
+     WHERE s.key = b.key AND s.day < b.by_age AND s.day < b.by_reach RETURNING 1)
 SELECT (SELECT key FROM portion ORDER BY key DESC LIMIT 1) AS last, (SELECT count(*) FROM gone) AS segments";
+    let oldest = (now - aggregates).day();
+    let kept_days = now.day().0.saturating_sub(oldest.0);
+    let newest_kept = i64::try_from(SEGMENTS_READ).unwrap_or(i64::MAX) - 1;
     let prune = client.prepare(PRUNE).await?;
     let (mut last, mut removed) = (None, 0);
     loop {
-        let row = client.query_one(&prune, &[&last, &PORTION, &Date(before.day())]).await?;
+        let params: [&(dyn ToSql + Sync); 5] = [&last, &PORTION, &Date(oldest), &kept_days, &newest_kept];
+        let row = client.query_one(&prune, &params).await?;
         removed += row::count(&row, "segments")?;
         last = row::get::<Option<Bits>>(&row, "last")?;
         if last.is_none() {

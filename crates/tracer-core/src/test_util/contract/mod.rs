@@ -175,6 +175,7 @@ macro_rules! contract_tests {
                 baselines_outlive_the_detail,
                 retention_counts_from_recording_not_from_the_start,
                 old_days_of_baselines_are_removed,
+                history_imported_from_years_ago_is_kept,
                 expired_idempotency_keys_are_removed,
                 pruning_an_empty_store_removes_nothing,
                 requests_go_on_while_it_is_pruned,

@@ -62,19 +62,45 @@ pub async fn retention_counts_from_recording_not_from_the_start(lab: Lab) {
 
 pub async fn old_days_of_baselines_are_removed(lab: Lab) {
     let id = lab.start("etl").await;
-    for _ in 0..6 {
+    for _ in 0..50 {
         lab.took(id, "load", 100).await;
         lab.advance(Micros::from_days(1));
     }
     assert_eq!(prune(&lab, USUAL).await.segments, 0);
-    lab.advance(Micros::from_days(400));
-    let live = lab.start("etl").await;
-    lab.took(live, "load", 100).await;
-    let short = Retention { detail: Micros::from_days(500), aggregates: Micros::from_days(403) };
-    // Of the days 0 to 5, three lie further back than 403 days from day 406.
-    assert_eq!(prune(&lab, short).await.segments, 3);
+    let short = Retention { detail: Micros::from_days(500), aggregates: Micros::from_days(30) };
+    // Days 0 to 48 are closed. From 48 on, 18 of them lie further back than 30 days; but recording looks
+    // at 44, which leaves 5.
+    assert_eq!(prune(&lab, short).await.segments, 5);
     assert_eq!(prune(&lab, short).await.segments, 0);
+    let live = lab.start("etl").await;
+    for _ in 0..30 {
+        lab.took(live, "load", 100).await;
+        lab.advance(Micros::from_days(1));
+    }
+    // Days 49 to 78 are closed since, and as many older ones are out of reach.
+    assert_eq!(prune(&lab, short).await.segments, 30);
     assert_eq!(lab.took(live, "load", 100).await, None);
+}
+
+pub async fn history_imported_from_years_ago_is_kept(lab: Lab) {
+    let years_ago = lab.now() - Micros::from_days(6 * 365);
+    for run in 0..6 {
+        let began = years_ago + Micros::from_days(run);
+        lab.record(recorded(began, "blast", &[("blastall", 1_000)])).await;
+    }
+    let before = lab.baseline("blast", "blastall").await;
+    assert_eq!(prune(&lab, USUAL).await.segments, 0);
+    assert_eq!(lab.baseline("blast", "blastall").await, before);
+    // The window is summed up anew with every day that begins: from the imported days too, among which
+    // the live ones are few.
+    for day in 1..=3 {
+        let id = lab.start("blast").await;
+        assert!(lab.took(id, "blastall", 4_000).await.is_some(), "day {day}");
+        assert_eq!(lab.took(id, "blastall", 1_000).await, None, "day {day}");
+        lab.advance(Micros::from_days(1));
+        assert_eq!(prune(&lab, USUAL).await.segments, 0, "day {day}");
+    }
+    assert_eq!(lab.baseline("blast", "blastall").await.measured().moments.count(), 12);
 }
 
 pub async fn expired_idempotency_keys_are_removed(lab: Lab) {
