@@ -12,6 +12,9 @@ use tracer_core::time::Timestamp;
 
 use crate::error::ApiError;
 
+/// The last microsecond of year 9999: no listing holds a later time, and no store is asked for one.
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
+
 /// A place in a listing that a cursor can name.
 pub(crate) trait Place: Sized {
     /// Says which listing it is.
@@ -57,6 +60,12 @@ pub(crate) fn page<R, P: Place>(
     (rows, next)
 }
 
+/// Returns the time that a cursor holds; none where nothing recorded can have it.
+fn time_of(bytes: [u8; 8]) -> Option<Timestamp> {
+    let micros = i64::from_be_bytes(bytes);
+    (0..=LAST_MICROS).contains(&micros).then_some(Timestamp::from_micros(micros))
+}
+
 impl Place for ExecutionCursor {
     const LISTING: u8 = b'e';
 
@@ -67,7 +76,7 @@ impl Place for ExecutionCursor {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (time, id) = bytes.split_first_chunk()?;
         let id = ExecutionId::from_u128(u128::from_be_bytes(id.try_into().ok()?))?;
-        Some(Self { started_at: Timestamp::from_micros(i64::from_be_bytes(*time)), id })
+        Some(Self { started_at: time_of(*time)?, id })
     }
 }
 
@@ -81,7 +90,7 @@ impl Place for StepCursor {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (time, id) = bytes.split_first_chunk()?;
         let id = StepId::from_u64(u64::from_be_bytes(id.try_into().ok()?))?;
-        Some(Self { started_at: Timestamp::from_micros(i64::from_be_bytes(*time)), id })
+        Some(Self { started_at: time_of(*time)?, id })
     }
 }
 
@@ -121,9 +130,20 @@ mod tests {
         assert_eq!(page(Vec::new(), 2, name), (Vec::new(), None));
     }
 
+    #[test]
+    fn a_time_that_nothing_recorded_can_have_is_no_place() {
+        for micros in [i64::MIN, -1, LAST_MICROS + 1, i64::MAX] {
+            let started_at = Timestamp::from_micros(micros);
+            let place = ExecutionCursor { started_at, id: ExecutionId::from_u128(1).unwrap() };
+            assert!(read::<ExecutionCursor>(Some(&write(&place))).is_err(), "{micros}");
+            let place = StepCursor { started_at, id: StepId::from_u64(1).unwrap() };
+            assert!(read::<StepCursor>(Some(&write(&place))).is_err(), "{micros}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn every_place_survives_being_written_and_read(at: i64, execution in 1u128.., step in 1u64..) {
+        fn every_place_survives_being_written_and_read(at in 0..=LAST_MICROS, execution in 1u128.., step in 1u64..) {
             let started_at = Timestamp::from_micros(at);
             let place = ExecutionCursor { started_at, id: ExecutionId::from_u128(execution).unwrap() };
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
