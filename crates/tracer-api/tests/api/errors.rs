@@ -79,9 +79,10 @@ fn bad_durations() -> Vec<Value> {
 }
 
 fn bad_times(field: &str) -> Vec<Value> {
-    ["", "yesterday", "2026-01-31", "1969-12-31T23:59:59Z", "2026-02-01T12:00:01Z", "9999-12-31T23:59:59Z"]
-        .map(|time| json!({field: time}))
-        .to_vec()
+    let malformed =
+        ["", "yesterday", "2026-01-31", "20260131T120000Z", "2026-01-31T12:00:00+01:00[Europe/Berlin]"];
+    let out_of_range = ["1969-12-31T23:59:59Z", "2026-02-01T12:00:01Z", "9999-12-31T23:59:59Z"];
+    malformed.into_iter().chain(out_of_range).map(|time| json!({field: time})).collect()
 }
 
 fn over(base: &Value, changes: Vec<Value>, status: u16) -> Vec<(Value, u16)> {
@@ -180,6 +181,16 @@ async fn an_ending_with_values_out_of_bounds_is_422_and_nothing_ends() {
 }
 
 #[tokio::test]
+async fn a_time_far_ahead_is_refused_for_being_ahead() {
+    let service = start().await;
+    let body = json!({"workflow_name": "etl", "started_at": "9999-12-31T23:59:59Z"});
+    assert_eq!(
+        service.post("/workflows", body).await.problem(422),
+        "One value is out of bounds: started_at lies before 1970 or more than 24 hours ahead."
+    );
+}
+
+#[tokio::test]
 async fn every_fault_of_a_body_is_told_at_once() {
     let service = start().await;
     let execution = service.execution("etl").await;
@@ -259,6 +270,10 @@ async fn methods_queries_and_headers_are_checked() {
         "/workflows?status=done",
         "/workflows?bottleneck=normal",
         "/workflows?started_after=yesterday",
+        "/workflows?started_after=-009999-01-01T00:00:00Z",
+        "/workflows?started_before=20260131T120000Z",
+        // A time of 290,000 years before 1970.
+        "/workflows?cursor=ZYAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAQ",
         "/workflows?min_duration_ms=-1",
         "/workflows?max_duration_ms=NaN",
         "/workflows?attribute=region",

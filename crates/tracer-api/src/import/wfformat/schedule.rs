@@ -14,9 +14,9 @@ use super::task::Task;
 pub(super) fn executed_at(text: &str) -> Result<Timestamp, Problem> {
     let year_first = year_first(text);
     let text = year_first.as_deref().unwrap_or(text);
-    let instant = Timestamp::parse(text)
-        .or_else(|_| Timestamp::parse(&format!("{text}Z")))
-        .map_err(|_| Problem::NotTime)?;
+    let instant: jiff::Timestamp =
+        text.parse().or_else(|_| format!("{text}Z").parse()).map_err(|_| Problem::NotTime)?;
+    let instant = Timestamp::from_micros(instant.as_microsecond());
     if instant.as_micros() < 0 { Err(Problem::BeforeEpoch) } else { Ok(instant) }
 }
 
