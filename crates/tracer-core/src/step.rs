@@ -142,40 +142,77 @@ pub enum TimesError {
     /// From start to end is longer than any believable step.
     #[error("must not lie more than {} days after the start", crate::limits::DURATION_DAYS)]
     TooLong,
+    /// The end that follows from start and duration lies too far ahead.
+    #[error("must not lie more than {} hours ahead", crate::limits::FUTURE_HOURS)]
+    EndTooFarAhead,
+    /// The start that follows from end and duration lies before 1970.
+    #[error("must leave room for the duration since 1970")]
+    StartBefore1970,
 }
 
 impl StepTimes {
-    /// Works out the times of a step from what its client gave, at the moment `now`.
+    /// Works out the times of work that is recorded whole, from what its client gave at the moment `now`.
     ///
     /// A given duration counts, whatever the clock says. With only a duration, a known start makes
     /// the end `start + duration`, and an unknown one is the end less the duration; what is given
-    /// nowhere is `now`. A measured duration below zero, by a clock that stepped back, is zero.
+    /// nowhere is `now`.
     ///
     /// # Errors
-    /// [`TimesError`] if a given end lies before the start or absurdly far behind it.
+    /// [`TimesError`] if a given end lies before the start or absurdly far behind it, or if a time that
+    /// was not given comes to lie where none may be given ([`Timestamp::check_given`]).
     pub fn resolve(
         started_at: Option<Timestamp>,
         ended_at: Option<Timestamp>,
         duration: Option<Micros>,
         now: Timestamp,
     ) -> Result<Self, TimesError> {
-        if let (Some(start), Some(end)) = (started_at, ended_at) {
-            if end < start {
+        let Some(start) = started_at else {
+            let end = ended_at.unwrap_or(now);
+            let duration = duration.unwrap_or_default();
+            let start = end - duration;
+            start.check_given(now).map_err(|_| TimesError::StartBefore1970)?;
+            return Ok(Self { started_at: start, ended_at: end, duration });
+        };
+        let times = Self::ending(start, ended_at, duration, now)?;
+        if ended_at.is_none() && duration.is_some() {
+            times.ended_at.check_given(now).map_err(|_| TimesError::EndTooFarAhead)?;
+        }
+        Ok(times)
+    }
+
+    /// Works out the times of work that runs since `started_at` and ends at the moment `now`, or as its
+    /// client says.
+    ///
+    /// What runs can always be ended: a given duration counts even if it makes the end lie far ahead,
+    /// and a measured one may be of any length ([`StepTimes::sample`]). One below zero, by a clock that
+    /// stepped back, is zero.
+    ///
+    /// # Errors
+    /// [`TimesError`] if a given end lies before the start or absurdly far behind it.
+    pub fn ending(
+        started_at: Timestamp,
+        ended_at: Option<Timestamp>,
+        duration: Option<Micros>,
+        now: Timestamp,
+    ) -> Result<Self, TimesError> {
+        if let Some(end) = ended_at {
+            if end < started_at {
                 return Err(TimesError::EndBeforeStart);
             }
             let too_long = |_: DurationError| TimesError::TooLong;
-            let elapsed = end.since(start).within_bounds().map_err(too_long)?;
-            return Ok(Self { started_at: start, ended_at: end, duration: duration.unwrap_or(elapsed) });
+            let elapsed = end.since(started_at).within_bounds().map_err(too_long)?;
+            return Ok(Self { started_at, ended_at: end, duration: duration.unwrap_or(elapsed) });
         }
-        let (started_at, ended_at) = match (started_at, ended_at, duration) {
-            (Some(start), _, Some(duration)) => (start, start + duration),
-            (Some(start), _, None) => (start, now.max(start)),
-            (None, end, duration) => {
-                let end = end.unwrap_or(now);
-                (end - duration.unwrap_or_default(), end)
-            }
-        };
+        let ended_at = duration.map_or(now.max(started_at), |duration| started_at + duration);
         Ok(Self { started_at, ended_at, duration: duration.unwrap_or_else(|| ended_at.since(started_at)) })
+    }
+
+    /// Returns the duration as a sample of how long such work takes; none if it is too long to be
+    /// believed. Only a measured one can be: its start was given wrong, and one such sample would
+    /// stand for millions of others.
+    #[must_use]
+    pub fn sample(&self) -> Option<Micros> {
+        self.duration.within_bounds().ok()
     }
 }
 
@@ -238,6 +275,30 @@ mod tests {
         assert_eq!(times(None, Some(95), None), Ok((95, 95, 0)));
         assert_eq!(times(None, None, None), Ok((100, 100, 0)));
         assert_eq!(times(Some(105), None, None), Ok((105, 105, 0)));
+    }
+
+    #[test]
+    fn times_that_follow_lie_where_given_ones_may() {
+        let day = 86_400;
+        assert_eq!(times(Some(100), None, Some(86_400)), Ok((100, 100 + day, 86_400)));
+        assert_eq!(times(Some(100), None, Some(86_401)), Err(TimesError::EndTooFarAhead));
+        assert_eq!(times(None, Some(95), Some(95)), Ok((0, 95, 95)));
+        assert_eq!(times(None, Some(95), Some(96)), Err(TimesError::StartBefore1970));
+        assert_eq!(times(None, None, Some(101)), Err(TimesError::StartBefore1970));
+    }
+
+    #[test]
+    fn what_runs_can_be_ended_and_only_a_believable_duration_is_a_sample() {
+        let (start, now) = (Timestamp::from_micros(0), Timestamp::from_micros(0) + Micros::from_days(20_000));
+        let ended = |duration: Option<u64>| {
+            let times = StepTimes::ending(start, None, duration.map(Micros::from_days), now).unwrap();
+            (times.ended_at, times.duration, times.sample())
+        };
+        let days = Micros::from_days;
+        assert_eq!(ended(None), (now, days(20_000), None));
+        assert_eq!(ended(Some(400)), (start + days(400), days(400), Some(days(400))));
+        let ahead = StepTimes::ending(now, None, Some(days(400)), now).unwrap();
+        assert_eq!((ahead.ended_at, ahead.sample()), (now + days(400), Some(days(400))));
     }
 
     #[test]

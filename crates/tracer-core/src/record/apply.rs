@@ -211,7 +211,7 @@ fn complete_step(
     if execution_status != ExecutionStatus::Running {
         return Err(Refusal::ExecutionHasEnded(execution_status));
     }
-    let times = StepTimes::resolve(Some(stored.started_at), completion.ended_at, completion.duration, now)?;
+    let times = StepTimes::ending(stored.started_at, completion.ended_at, completion.duration, now)?;
     let mut step = stored.clone();
     step.attributes.merge(&completion.attributes)?;
     finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
@@ -254,7 +254,8 @@ fn finish(
     }
 }
 
-/// Judges a duration by the history as it was before it, and then adds it.
+/// Judges a duration by the history as it was before it, and then adds it. One that is no sample is
+/// neither judged nor averaged: only its ending is counted.
 fn judge_and_learn(
     policy: &Policy,
     workflow: &WorkflowName,
@@ -266,19 +267,21 @@ fn judge_and_learn(
     let key = key_of(workflow, Some(step));
     // Beyond the bound on step names a step has no history: it is recorded, and not judged.
     let history = set.histories.get_mut(&key)?;
-    let duration = finish.times.duration;
-    let judged = history.baseline.reference().and_then(|reference| {
+    let sample = finish.times.sample();
+    let judged = history.baseline.reference().zip(sample).and_then(|(reference, duration)| {
         let limits = policy.limits(workflow, step, &reference)?;
         let severity = limits.severity(duration)?;
         Some((Bottleneck::new(severity, duration, &reference, false), limits.warning))
     });
     let at = sample_time(finish.times.ended_at, now);
     let segments = &mut history.segments;
-    let closed = if finish.status == StepStatus::Completed {
-        let clamp = judged.as_ref().map(|(_, limit)| *limit);
-        history.baseline.record(at, duration, clamp, segments)
-    } else {
-        history.baseline.count(at, Ending::Failed, segments)
+    let closed = match (finish.status == StepStatus::Completed, sample) {
+        (true, Some(duration)) => {
+            let clamp = judged.as_ref().map(|(_, limit)| *limit);
+            history.baseline.record(at, duration, clamp, segments)
+        }
+        (true, None) => history.baseline.count(at, Ending::Completed, segments),
+        (false, _) => history.baseline.count(at, Ending::Failed, segments),
     };
     write_history(set, key, closed);
     judged.map(|(bottleneck, _)| bottleneck)
@@ -296,7 +299,7 @@ fn end_execution(end: &EndExecution, now: Timestamp, set: &mut WorkingSet) -> Re
         Transition::Refuse => return Err(Refusal::ExecutionHasEnded(head.status)),
         Transition::Take => {}
     }
-    let times = StepTimes::resolve(Some(head.started_at), end.ended_at, None, now)?;
+    let times = StepTimes::ending(head.started_at, end.ended_at, None, now)?;
     let workflow = head.workflow.clone();
     Ok(fresh(Outcome::ExecutionEnded(close_execution(end, &workflow, times, now, set))))
 }
@@ -397,7 +400,7 @@ fn write_end(
     set.ended_executions.insert(end.id, stored);
 }
 
-/// Adds an execution's end to the history of its workflow.
+/// Adds an execution's end to the history of its workflow; one that took unbelievably long only counts.
 fn learn_total(
     workflow: &WorkflowName,
     status: ExecutionStatus,
@@ -409,10 +412,9 @@ fn learn_total(
     let (Some(history), Some(ending)) = (set.histories.get_mut(&key), status.ending()) else { return };
     let at = sample_time(times.ended_at, now);
     let segments = &mut history.segments;
-    let closed = if ending == Ending::Completed {
-        history.baseline.record(at, times.duration, None, segments)
-    } else {
-        history.baseline.count(at, ending, segments)
+    let closed = match times.sample().filter(|_| ending == Ending::Completed) {
+        Some(duration) => history.baseline.record(at, duration, None, segments),
+        None => history.baseline.count(at, ending, segments),
     };
     write_history(set, key, closed);
 }
@@ -429,7 +431,7 @@ fn record_execution(
         return Ok(repeated(Outcome::ExecutionRecorded { execution, steps: Vec::new() }));
     }
     let started_at = execution.start.started_at;
-    let times = StepTimes::resolve(Some(started_at), execution.end.ended_at, None, now)?;
+    let times = StepTimes::ending(started_at, execution.end.ended_at, None, now)?;
     start_execution(&execution.start, now, set)?;
     let workflow = &execution.start.workflow;
     let steps = execution

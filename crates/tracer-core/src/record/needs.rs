@@ -221,7 +221,8 @@ fn whole_step_sample(start: &StartStep, now: Timestamp, set: &WorkingSet) -> Opt
     if orphan || set.steps.contains_key(&(start.execution, start.id)) {
         return None;
     }
-    step_sample(start.execution, &start.name, start.started_at, &start.attributes, completion, now, set)
+    let times = StepTimes::resolve(start.started_at, completion.ended_at, completion.duration, now).ok()?;
+    step_sample(start.execution, &start.name, times, &start.attributes, completion, now, set)
 }
 
 fn completion_sample(complete: &CompleteStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
@@ -229,21 +230,15 @@ fn completion_sample(complete: &CompleteStep, now: Timestamp, set: &WorkingSet) 
     if step.status != StepStatus::Running {
         return None;
     }
-    step_sample(
-        complete.execution,
-        &step.name,
-        Some(step.started_at),
-        &step.attributes,
-        &complete.completion,
-        now,
-        set,
-    )
+    let completion = &complete.completion;
+    let times = StepTimes::ending(step.started_at, completion.ended_at, completion.duration, now).ok()?;
+    step_sample(complete.execution, &step.name, times, &step.attributes, completion, now, set)
 }
 
 fn step_sample(
     execution: ExecutionId,
     step: &StepName,
-    started_at: Option<Timestamp>,
+    times: StepTimes,
     attributes: &Attributes,
     completion: &Completion,
     now: Timestamp,
@@ -253,7 +248,6 @@ fn step_sample(
     if execution.status != ExecutionStatus::Running || !completion.status.is_judged() {
         return None;
     }
-    let times = StepTimes::resolve(started_at, completion.ended_at, completion.duration, now).ok()?;
     if !completion.attributes.is_empty() && !attributes.is_empty() {
         attributes.clone().merge(&completion.attributes).ok()?;
     }
@@ -267,7 +261,7 @@ fn total_sample(
     ended_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Sample> {
-    let times = StepTimes::resolve(Some(started_at), ended_at, None, now).ok()?;
+    let times = StepTimes::ending(started_at, ended_at, None, now).ok()?;
     Some(Sample { workflow: workflow.clone(), step: None, at: sample_time(times.ended_at, now) })
 }
 

@@ -8,9 +8,9 @@ use super::Lab;
 use super::lab::step_ended;
 use crate::attributes::Attributes;
 use crate::limits;
-use crate::record::{Completion, EndExecution, StartExecution, StartStep};
+use crate::record::{Completion, EndExecution, Refusal, StartExecution, StartStep};
 use crate::repository::ExecutionFilter;
-use crate::step::StepStatus;
+use crate::step::{StepStatus, TimesError};
 use crate::test_util::fixtures::{
     complete, completed, end, ending, ms, payload, recorded, recorded_step, start, step, whole,
 };
@@ -58,13 +58,66 @@ pub async fn work_that_takes_no_time_is_kept(lab: Lab) {
     assert_eq!(lab.end(id).await.total, Micros::ZERO);
 }
 
-pub async fn a_step_open_since_1970_can_be_closed(lab: Lab) {
+pub async fn work_open_since_1970_can_be_closed_and_moves_no_average(lab: Lab) {
+    let began = Timestamp::from_micros(0);
+    let usual = lab.start("etl").await;
+    lab.took_each(usual, "load", 100, 6).await;
+    lab.advance(ms(700));
+    lab.end(usual).await;
+    let took = lab.now().since(began);
+    let (steps, totals) = (lab.baseline("etl", "load").await, lab.totals("etl").await.moments);
+    let id = lab.start_as(StartExecution { started_at: began, ..start("etl") }).await;
+    for status in [StepStatus::Completed, StepStatus::Failed] {
+        let given = StartStep { started_at: Some(began), ..step(id, "load") };
+        lab.record(given.clone()).await;
+        let ended = step_ended(lab.record(complete(id, given.id, ending(status))).await);
+        assert_eq!((ended.duration, ended.bottleneck), (took, None));
+        assert_eq!(lab.step_of(id, given.id).await.duration, Some(ended.duration));
+    }
+    let given = StartStep { started_at: Some(began), ..whole(id, "load", ending(StepStatus::Completed)) };
+    assert_eq!(step_ended(lab.record(given).await).duration, took);
+    assert_eq!(lab.end(id).await.total, took);
+    let (now, before) = (lab.baseline("etl", "load").await, steps.measured());
+    assert_eq!((now.measured().moments, now.reference()), (before.moments, steps.reference()));
+    assert_eq!((now.measured().endings.completed, now.measured().endings.failed), (8, 1));
+    assert_eq!((lab.totals("etl").await.moments, lab.totals("etl").await.endings.completed), (totals, 2));
+    assert!(lab.took(lab.start("etl").await, "load", 1_000).await.is_some());
+}
+
+pub async fn an_import_open_since_1970_moves_no_average(lab: Lab) {
+    lab.record(recorded(lab.now(), "etl", &[("load", 100)])).await;
+    let mut import = recorded(lab.now(), "etl", &[]);
+    let began = Timestamp::from_micros(0);
+    import.steps = vec![recorded_step(1, "load", began, lab.now().as_micros().unsigned_abs() / 1_000)];
+    import.start.started_at = began;
+    import.end.ended_at = None;
+    lab.record(import.clone()).await;
+    assert_eq!(lab.execution(import.start.id).await.duration, Some(lab.now().since(began)));
+    assert_eq!(lab.baseline("etl", "load").await.measured().moments.max(), Some(ms(100)));
+    assert_eq!(
+        (lab.totals("etl").await.moments.max(), lab.totals("etl").await.endings.completed),
+        (Some(ms(100)), 2)
+    );
+}
+
+pub async fn times_that_follow_from_a_duration_lie_where_given_ones_may(lab: Lab) {
     let id = lab.start("etl").await;
-    let given = StartStep { started_at: Some(Timestamp::from_micros(0)), ..step(id, "load") };
-    lab.record(given.clone()).await;
-    let ended = step_ended(lab.record(complete(id, given.id, ending(StepStatus::Completed))).await);
-    assert_eq!(ended.duration.get(), lab.now().as_micros().unsigned_abs());
-    assert_eq!(lab.step_of(id, given.id).await.duration, Some(ended.duration));
+    let day = Micros::from_secs(limits::FUTURE_HOURS.unsigned_abs() * 3_600);
+    let long = Completion { duration: Some(day.saturating_add(Micros::new(1))), ..completed(0) };
+    let ahead = StartStep { started_at: Some(lab.now()), ..whole(id, "load", long) };
+    assert_eq!(lab.refused(ahead).await, Refusal::Times(TimesError::EndTooFarAhead));
+    let early = Completion { ended_at: Some(Timestamp::from_millis(99)), ..completed(100) };
+    assert_eq!(lab.refused(whole(id, "load", early)).await, Refusal::Times(TimesError::StartBefore1970));
+    assert_eq!(lab.steps(id).await, []);
+    assert_eq!(lab.history("etl").await.expect("known").steps, [], "nor is there a history of it");
+    let last = Completion { duration: Some(day), ..completed(0) };
+    lab.record(StartStep { started_at: Some(lab.now()), ..whole(id, "load", last) }).await;
+    let first = Completion { ended_at: Some(Timestamp::from_millis(100)), ..completed(100) };
+    assert_eq!(lab.ended(id, "load", first).await.started_at, Timestamp::from_micros(0));
+    // What runs can be ended: there the duration counts, whatever the clock says.
+    let running = lab.step(id, "load").await;
+    let longest = Completion { duration: Some(Micros::from_days(limits::DURATION_DAYS)), ..completed(0) };
+    lab.record(complete(id, running, longest)).await;
 }
 
 pub async fn microseconds_are_kept(lab: Lab) {
