@@ -103,10 +103,13 @@ fn rule(method: &Method, path: &str) -> Rule {
     Rule::Needs(Scope::Ingest)
 }
 
-/// Returns whether a path answers in JSON whatever it answers; the others see to `Accept` themselves.
+/// Returns whether a path answers only who takes JSON. Of the others, some see to `Accept` themselves, and what
+/// probes the service looks at nothing but the status: it must not be taken for dead over a header.
 fn answers_json(path: &str) -> bool {
-    !matches!(path, "/metrics" | "/docs" | "/openapi.json" | "/stream" | "/ws")
-        && !path.starts_with("/docs/")
+    !matches!(
+        path,
+        "/metrics" | "/docs" | "/openapi.json" | "/stream" | "/ws" | "/health/live" | "/health/ready"
+    ) && !path.starts_with("/docs/")
         && !path.starts_with("/v1/")
 }
 

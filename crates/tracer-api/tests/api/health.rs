@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helpers::{start, start_with};
+use super::helpers::{send, start, start_with};
 
 #[tokio::test]
 async fn a_service_that_is_well_says_so() {
@@ -15,6 +15,17 @@ async fn a_service_that_is_well_says_so() {
         "baselines": {"status": "healthy", "workflows_over_step_limit": 0},
     }});
     assert_eq!(service.get("/health").await.expect(200), expected);
+}
+
+#[tokio::test]
+async fn a_probe_may_accept_anything() {
+    let service = start().await;
+    for accept in ["text/html", "text/plain;q=1", "nonsense", "application/json;q=0"] {
+        for path in ["/health/live", "/health/ready"] {
+            let answer = send(service.request("GET", path).header("accept", accept)).await;
+            assert_eq!(answer.status, 200, "{path} {accept}");
+        }
+    }
 }
 
 #[tokio::test]
