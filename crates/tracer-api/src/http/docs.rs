@@ -1,17 +1,21 @@
 //! `/openapi.json` and `/docs`, and what the document says about methods.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, ContentEncoding, ContentType};
+use actix_web::web::{self, Bytes};
 use actix_web::{HttpResponse, get};
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::Config;
 
-use crate::error::{FieldError, Problem};
+use super::query::{NoParameters, Query};
+use crate::error::{ApiError, FieldError, Problem};
 
 const KEY: &str = "api_key";
+const OPENAPI: &str = "/openapi.json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,16 +49,49 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Returns the service of `/docs/` and `/openapi.json`.
-#[must_use]
-pub(super) fn swagger_ui(document: utoipa::openapi::OpenApi) -> SwaggerUi {
-    SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document)
+/// What is served of a document.
+pub(super) struct Served {
+    document: Bytes,
+    page: Arc<Config<'static>>,
+}
+
+impl Served {
+    /// Writes a document once, for every request.
+    #[must_use]
+    pub(super) fn of(document: &utoipa::openapi::OpenApi) -> Self {
+        // Texts and numbers always serialise.
+        let document = serde_json::to_vec(document).unwrap_or_default().into();
+        Self { document, page: Arc::new(Config::new([OPENAPI])) }
+    }
+}
+
+/// Answers with the document.
+#[get("/openapi.json")]
+pub(super) async fn show_document(served: web::Data<Served>, _: Query<NoParameters>) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(served.document.clone())
 }
 
 /// Leads `/docs` to `/docs/`, where relative links work.
 #[get("/docs")]
 pub(super) async fn redirect() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+}
+
+/// Answers with the files of the page that shows the document. What a browser asks with them is not looked at.
+#[get("/docs/{file:.*}")]
+pub(super) async fn show_page(
+    file: web::Path<String>,
+    served: web::Data<Served>,
+) -> Result<HttpResponse, ApiError> {
+    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&served.page));
+    let file = found
+        .map_err(|error| ApiError::internal(error.to_string()))?
+        .ok_or_else(|| ApiError::not_found("There is nothing at this path; /docs/ shows what there is."))?;
+    let mut answer = HttpResponse::Ok();
+    if file.gzpipped {
+        answer.insert_header(ContentEncoding::Gzip);
+    }
+    Ok(answer.content_type(file.content_type).body(file.bytes.into_owned()))
 }
 
 /// The methods of each path, by the document: what `Allow` says.
@@ -68,16 +105,17 @@ impl Methods {
         Self(document.paths.paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect())
     }
 
-    /// Returns the methods of a template, joined by commas; GET, where the document does not have it.
+    /// Returns the methods of a template, joined by commas; GET and HEAD, where the document does not have it.
     #[must_use]
     pub fn allowed(&self, template: &str) -> String {
-        self.0.get(template).cloned().unwrap_or_else(|| "GET".to_owned())
+        self.0.get(template).cloned().unwrap_or_else(|| "GET, HEAD".to_owned())
     }
 }
 
 fn methods(item: &PathItem) -> String {
     let all = [
         ("GET", &item.get),
+        ("HEAD", &item.get),
         ("POST", &item.post),
         ("PUT", &item.put),
         ("PATCH", &item.patch),

@@ -1,7 +1,7 @@
 //! What clients meet: the frame around every handler, and the routes that need no domain.
 //!
-//! Every request passes, in this order: [`request_metrics`] (counted, timed), [`gate`] (key, rate, `Accept`), its
-//! handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
+//! Every request passes, in this order: [`request_metrics`] (counted, timed), [`gate`] (key, rate, `Accept`),
+//! [`head`], its handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
 
 pub mod body;
 mod checks;
@@ -9,6 +9,7 @@ mod cursor;
 pub mod docs;
 mod fields;
 pub mod gate;
+mod head;
 pub mod headers;
 mod health;
 pub mod import;
@@ -97,9 +98,12 @@ where
         let methods = docs::Methods::of(&document);
         app.app_data(frame.clone())
             .app_data(web::Data::new(methods))
+            .app_data(web::Data::new(docs::Served::of(&document)))
+            .service(docs::show_document)
             .service(docs::redirect)
-            .service(docs::swagger_ui(document))
+            .service(docs::show_page)
             .default_service(web::to(unmatched))
+            .wrap(from_fn(head::as_get))
             .wrap(from_fn(gate::gate))
             .wrap(from_fn(request_metrics::observe))
     };

@@ -134,13 +134,46 @@ async fn every_refusal_is_a_problem_document() {
     assert_eq!(problem(service.request("BREW", "/workflows")).await, 405);
     for (path, allowed) in [
         ("/workflows", "POST"),
-        ("/stats/a", "GET"),
+        ("/stats/a", "GET, HEAD"),
         ("/stats/a/steps/b/rebaseline", "POST"),
-        ("/metrics", "GET"),
+        ("/metrics", "GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
+        ("/docs/", "GET, HEAD"),
     ] {
         let answer = service.request("DELETE", path).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, allowed), "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_answers_get_answers_head_without_the_body() {
+    let service = start("", 0);
+    for path in ["/stats/a", "/openapi.json", "/docs/", "/docs/swagger-ui.css", "/docs/nothing", "/nothing"] {
+        let get = service.request("GET", path).send().await.unwrap();
+        let (status, kind) = (get.status().as_u16(), header(&get, "content-type").to_owned());
+        let length = get.bytes().await.unwrap().len();
+        let asked = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = service.raw(asked.as_bytes()).await.to_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains(&format!("content-length: {length}\r\n")), "{path}: {answer}");
+        assert!(answer.contains(&format!("content-type: {kind}\r\n")), "{path}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{path} has a body: {answer}");
+    }
+    // What has no GET has no HEAD, and says so.
+    let answer = service.request("HEAD", "/workflows").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, "POST"));
+    let text = service.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("method=\"HEAD\",route=\"/stats/{workflow_name}\",status=\"200\""), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_outside_of_the_domain_is_as_strict() {
+    let service = start("", 0);
+    for path in ["/metrics?x=1", "/openapi.json?x=1"] {
+        assert_eq!(problem(service.request("GET", path)).await, 400, "{path}");
+    }
+    assert_eq!(problem(service.request("GET", "/docs/nothing")).await, 404);
+    assert_eq!(problem(service.request("PUT", "/docs/")).await, 405);
 }
 
 #[tokio::test]

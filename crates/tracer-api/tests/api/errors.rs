@@ -250,13 +250,13 @@ async fn methods_queries_and_headers_are_checked() {
     let service = start().await;
     let execution = service.execution("etl").await;
     for (method, path, allow) in [
-        ("DELETE", "/workflows".to_owned(), "GET, POST"),
-        ("POST", execution.clone(), "GET, PUT"),
-        ("DELETE", format!("{execution}/steps"), "GET, POST"),
+        ("DELETE", "/workflows".to_owned(), "GET, HEAD, POST"),
+        ("POST", execution.clone(), "GET, HEAD, PUT"),
+        ("DELETE", format!("{execution}/steps"), "GET, HEAD, POST"),
         ("GET", format!("{execution}/steps/{UNKNOWN_STEP}"), "PUT"),
         ("GET", "/simulate".to_owned(), "POST"),
         ("GET", "/import".to_owned(), "POST"),
-        ("POST", "/stats/etl".to_owned(), "GET"),
+        ("POST", "/stats/etl".to_owned(), "GET, HEAD"),
     ] {
         let answer = send(service.request(method, &path)).await;
         answer.problem(405);
