@@ -21,6 +21,9 @@ const APPLICATION_ID: i32 = 0x5452_4352;
 /// shell during a checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the end of the writing connection waits for reads that are under way.
+const LAST_READ: Duration = Duration::from_secs(1);
+
 /// Statements that a connection keeps prepared: more than there are, with every shape of a listing.
 const STATEMENTS: usize = 128;
 
@@ -123,6 +126,15 @@ pub(super) fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     set_up(&connection)?;
     Ok(connection)
+}
+
+/// Copies the log into the file and empties it, so that the file alone holds everything: SQLite does so
+/// by itself only when the last connection closes, and only if that one may write. Returns whether it
+/// was done: a read that goes on for longer than [`LAST_READ`] holds it up, and then what was written is
+/// in the two files together.
+pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(LAST_READ)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(!row.get::<_, bool>(0)?))
 }
 
 /// Marks an empty file as ours; returns whether the file is.

@@ -103,6 +103,27 @@ async fn a_file_opened_again_holds_everything() {
 }
 
 #[tokio::test]
+async fn after_a_clean_stop_the_file_alone_holds_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("tracer.db"), folder.path().join("copy.db"));
+    let store = open_at(&path).await.unwrap();
+    let id = record(&store, 7).await;
+    // Connections that read are open beside the one that writes.
+    store.ping().await.unwrap();
+    store.shut_down().await;
+    std::fs::copy(&path, &copy).unwrap();
+    let copied = open_at(&copy).await.unwrap();
+    assert_eq!(copied.execution(id).await.unwrap(), store.execution(id).await.unwrap());
+    assert_eq!((copied.steps(id, None, 100).await.unwrap().len(), samples(&copied).await), (7, 7));
+    drop(copied);
+    let log = |path: &Path| {
+        let log = path.with_extension("db-wal");
+        std::fs::metadata(log).map_or(0, |log| log.len())
+    };
+    assert_eq!((log(&path), log(&copy)), (0, 0), "neither shutting down nor dropping leaves a log behind");
+}
+
+#[tokio::test]
 async fn what_is_read_after_the_end_was_written_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(&folder.path().join("tracer.db")).await.unwrap();

@@ -16,6 +16,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::StoreError;
+use super::file;
 use crate::metrics::{self, TransactionOutcome};
 
 /// Most jobs that wait for the connection; one more waits outside. Few, because each may be a whole
@@ -35,12 +36,20 @@ pub(super) struct WriteThread {
 }
 
 impl WriteThread {
-    /// Starts the thread. `hold` is dropped after the connection is closed: the lock on the file.
+    /// Starts the thread. At its end, what was written is in the file itself, and no log is needed
+    /// beside it. `hold` is dropped after the connection is closed: the lock on the file.
     pub(super) fn start(mut connection: Connection, hold: impl Send + 'static) -> std::io::Result<Self> {
         let (jobs, queue) = channel::<Job>();
         let work = move || {
             for job in queue {
                 job(&mut connection);
+            }
+            match file::empty_log(&connection) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!("a read held the log of the database file: keep it beside the file")
+                }
+                Err(error) => tracing::warn!(cause = ?error, "the log of the database file was not emptied"),
             }
             if let Err((_, error)) = connection.close() {
                 tracing::warn!(cause = ?error, "the database file was not closed cleanly");
