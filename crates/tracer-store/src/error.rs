@@ -16,11 +16,14 @@ pub enum OpenError {
         /// What is wrong with it, without quoting it.
         reason: String,
     },
-    /// PostgreSQL did not answer, or refused the connection.
-    #[error(
-        "PostgreSQL cannot be reached: check DATABASE_URL, that the server runs, and that it lets this user in"
-    )]
+    /// PostgreSQL did not answer, or not as it should: it may yet, if it is starting.
+    #[error("PostgreSQL cannot be reached: check DATABASE_URL, and that the server runs")]
     Unreachable(#[source] Cause),
+    /// PostgreSQL answered, and does not let this user into this database: waiting changes nothing.
+    #[error(
+        "PostgreSQL does not let Tracer in: check the user, the password and the database in DATABASE_URL"
+    )]
+    Rejected(#[source] Cause),
     /// The server is older than the oldest that is supported.
     #[error("PostgreSQL {found} is too old: version 15 or newer is needed")]
     TooOld {

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio_postgres::error::SqlState;
 use tracer_core::repository::RepositoryError;
 
-use crate::error::Cause;
+use crate::error::{Cause, OpenError};
 
 /// Why a statement or a transaction did not succeed.
 #[derive(Debug, Error)]
@@ -122,6 +122,18 @@ impl StoreError {
     }
 }
 
+/// Returns why the store cannot be opened, from the error of its first connections.
+pub(super) fn not_opened(error: impl std::error::Error + Send + Sync + 'static) -> OpenError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        if found.downcast_ref().and_then(tokio_postgres::Error::code).is_some_and(keeps_out) {
+            return OpenError::Rejected(Box::new(error));
+        }
+        cause = found.source();
+    }
+    OpenError::Unreachable(Box::new(error))
+}
+
 fn unavailable(reason: &'static str, error: StoreError) -> RepositoryError {
     RepositoryError::Unavailable { reason, source: Some(Box::new(error)) }
 }
@@ -138,6 +150,13 @@ fn ends_session(state: &SqlState) -> bool {
     let states =
         [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
     state.code().starts_with("08") || states.contains(state)
+}
+
+/// Whether a state says that this user may not come into this database, or that there is none: class 28 (user, password,
+/// pg_hba.conf), no such database, and no right to connect to it.
+fn keeps_out(state: &SqlState) -> bool {
+    let states = [SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
+    state.code().starts_with("28") || states.contains(state)
 }
 
 /// Whether a state says that this server cannot be used now: class 53 (resources), it starts or stops, the database is

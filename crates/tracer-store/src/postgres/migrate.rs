@@ -10,7 +10,7 @@
 use tokio_postgres::Client;
 use tracer_core::time::Timestamp;
 
-use super::error::StoreError;
+use super::error::not_opened;
 use super::partitions::{self, SCHEMA_LOCK};
 use super::pool::{Connector, Role};
 use crate::error::OpenError;
@@ -27,8 +27,7 @@ mod embedded {
 /// # Errors
 /// [`OpenError`] if the server cannot be reached, is too old, or refuses a migration.
 pub(super) async fn run(connector: &Connector, now: Timestamp) -> Result<(), OpenError> {
-    let mut client =
-        connector.connect(Role::Upkeep).await.map_err(|error| OpenError::Unreachable(Box::new(error)))?;
+    let mut client = connector.connect(Role::Upkeep).await.map_err(not_opened)?;
     check_version(&client).await?;
     // Another replica may be migrating a large table: that is worth waiting for, longer than any row.
     let waiting = "SET lock_timeout = '10min'; SET idle_in_transaction_session_timeout = 0;";
@@ -50,11 +49,10 @@ async fn check_version(client: &Client) -> Result<(), OpenError> {
     const VERSION: &str = "\
 -- server_version
 SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS shown";
-    let unreachable = |error: StoreError| OpenError::Unreachable(Box::new(error));
-    let row = client.query_one(VERSION, &[]).await.map_err(|error| unreachable(error.into()))?;
-    let number: i32 = super::row::get(&row, "number").map_err(unreachable)?;
+    let row = client.query_one(VERSION, &[]).await.map_err(not_opened)?;
+    let number: i32 = super::row::get(&row, "number").map_err(not_opened)?;
     if number < OLDEST {
-        return Err(OpenError::TooOld { found: super::row::get(&row, "shown").map_err(unreachable)? });
+        return Err(OpenError::TooOld { found: super::row::get(&row, "shown").map_err(not_opened)? });
     }
     Ok(())
 }

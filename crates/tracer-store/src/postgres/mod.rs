@@ -86,7 +86,7 @@ pub(crate) async fn open(
         Some(clock) => clock.clone(),
         None => {
             let clock = Arc::new(DatabaseClock::default());
-            clock.measure(&pool).await.map_err(|error| OpenError::Unreachable(Box::new(error)))?;
+            clock.measure(&pool).await.map_err(error::not_opened)?;
             tokio::spawn(clock.clone().keep(pool.clone(), cancelled.clone()));
             clock
         }

@@ -16,13 +16,18 @@ use tracer_core::detect::Policy;
 use tracer_core::ids::ExecutionId;
 use tracer_core::record::{Answer, Request, StartExecution};
 use tracer_core::repository::{Repository, RepositoryError};
-use tracer_core::test_util::fixtures::{IntoCommand, complete, completed, end, start, step, workflow};
+use tracer_core::test_util::FakeClock;
+use tracer_core::test_util::fixtures::{IntoCommand, NOON, complete, completed, end, start, step, workflow};
 use tracer_store::test_util::postgres::{PrivateServer, TestDatabase};
-use tracer_store::{Location, StoreConfig};
+use tracer_store::{Location, OpenError, StoreConfig};
+
+async fn try_open(url: &str) -> Result<Arc<dyn Repository>, OpenError> {
+    let config = StoreConfig { pool_size: 4, ..StoreConfig::at(Location::Postgres(url.to_owned())) };
+    tracer_store::open(&config, Arc::new(Policy::default())).await
+}
 
 async fn open(url: &str) -> Arc<dyn Repository> {
-    let config = StoreConfig { pool_size: 4, ..StoreConfig::at(Location::Postgres(url.to_owned())) };
-    tracer_store::open(&config, Arc::new(Policy::default())).await.expect("a store")
+    try_open(url).await.expect("a store")
 }
 
 async fn send(store: &dyn Repository, command: impl IntoCommand) -> Result<Answer, RepositoryError> {
@@ -150,4 +155,28 @@ async fn a_command_that_the_database_refuses_takes_no_other_with_it() {
     assert!(matches!(failed[..], [RepositoryError::Internal { .. }]), "{failed:?}");
     assert_eq!(store.running(10).await.expect("an answer"), [(workflow("sound"), 40)]);
     assert!(store.workflow_history(&workflow("poison")).await.expect("an answer").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lets_nobody_in_is_told_from_one_that_is_not_there() {
+    let server = PrivateServer::start();
+    let (url, missing) = (server.url("postgres"), server.url("missing"));
+    let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+    let closed = "CREATE ROLE outsider LOGIN; CREATE ROLE group_only NOLOGIN;
+                  REVOKE CONNECT ON DATABASE postgres FROM PUBLIC";
+    admin.batch_execute(closed).await.expect("carried out");
+    let as_user = |name: &str| url.replace("postgres@", &format!("{name}@"));
+    for url in [missing, as_user("nobody_here"), as_user("group_only"), as_user("outsider")] {
+        let error = try_open(&url).await.map(|_| ()).expect_err("refused");
+        assert!(matches!(error, OpenError::Rejected(_)), "{url}: {error:?}");
+        let clock = Some(Arc::new(FakeClock::at(NOON)) as _);
+        let config = StoreConfig { clock, ..StoreConfig::at(Location::Postgres(url.clone())) };
+        let error = tracer_store::open(&config, Arc::default()).await.map(|_| ()).expect_err("refused");
+        assert!(matches!(error, OpenError::Rejected(_)), "{url}: {error:?}");
+    }
+    drop((admin, server));
+    connection.await.expect("driven").ok();
+    let error = try_open(&url).await.map(|_| ()).expect_err("nobody answers");
+    assert!(matches!(error, OpenError::Unreachable(_)), "{error:?}");
 }
