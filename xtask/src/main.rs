@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
+mod bench;
 mod ci;
 mod history;
 mod soak;
@@ -22,6 +23,9 @@ enum Chore {
     Ci,
     /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
     Tidy,
+    /// Measures the service beside the limits of this machine; `bench --help` says what.
+    #[command(disable_help_flag = true)]
+    Bench(bench::Bench),
     /// Measures what completing a step costs with a short and with a long history.
     History(history::History),
     /// Drives running services with many clients and says how every request ended.
@@ -32,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
+        Chore::Bench(bench) => bench::run(&bench),
         Chore::History(history) => history::run(&history),
         Chore::Soak(soak) => soak::run(&soak),
     }
