@@ -214,7 +214,8 @@ pub struct StoreHealth {
     /// Whether the last batch failed, a few seconds ago at most: the store answers and takes no writes,
     /// as with a full disk.
     pub writes_fail: bool,
-    /// Workflows with more step names than may have baselines.
+    /// Workflows that have had more step names than may have baselines
+    /// ([`crate::limits::STEP_NAMES_PER_WORKFLOW`]) since this process opened the store.
     pub workflows_over_step_limit: u64,
 }
 

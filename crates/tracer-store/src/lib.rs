@@ -13,6 +13,7 @@ mod embedded;
 mod error;
 mod metrics;
 mod postgres;
+mod step_limit;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod writer;

@@ -14,6 +14,7 @@ use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
 use super::error::StoreError;
 use super::row::{self, count};
+use crate::step_limit::FullWorkflows;
 
 const LOAD: &str = "\
 -- load_baseline
@@ -55,12 +56,17 @@ VALUES (?1, ?2, ?3)
 
 /// The histories that a batch began, and has to insert if anything is to be kept in them.
 #[derive(Debug, Default)]
-pub(super) struct Begun(BTreeMap<BaselineKey, (WorkflowName, Option<StepName>)>);
+pub(super) struct Begun {
+    histories: BTreeMap<BaselineKey, (WorkflowName, Option<StepName>)>,
+    /// The workflows that had no room for a step name.
+    full: BTreeSet<WorkflowName>,
+}
 
 /// Loads these histories, and begins those that are missing and may be made.
 pub(super) fn load(
     tx: &Transaction<'_>,
     needs: &HistoryNeeds,
+    full: &FullWorkflows,
     set: &mut WorkingSet,
 ) -> Result<Begun, StoreError> {
     let mut begun = Begun::default();
@@ -70,11 +76,15 @@ pub(super) fn load(
         let mut rows = statement.query([key.to_bytes()])?;
         let history = match rows.next()? {
             Some(found) => History { baseline: row::baseline(found, 0)?, segments: Vec::new() },
-            None if need.create && has_room(tx, need, &mut names)? => {
-                begun.0.insert(*key, (need.workflow.clone(), need.step.clone()));
+            None if !need.create => continue,
+            None if has_room(tx, need, full, &mut names)? => {
+                begun.histories.insert(*key, (need.workflow.clone(), need.step.clone()));
                 History::default()
             }
-            None => continue,
+            None => {
+                begun.full.insert(need.workflow.clone());
+                continue;
+            }
         };
         set.histories.insert(*key, history);
     }
@@ -85,10 +95,14 @@ pub(super) fn load(
 fn has_room(
     tx: &Transaction<'_>,
     need: &HistoryNeed,
+    full: &FullWorkflows,
     names: &mut HashMap<WorkflowName, u64>,
 ) -> Result<bool, StoreError> {
     if need.step.is_none() {
         return Ok(true);
+    }
+    if full.contains(&need.workflow) {
+        return Ok(false);
     }
     let known = match names.get(&need.workflow) {
         Some(known) => *known,
@@ -123,11 +137,17 @@ pub(super) fn load_segments(
     Ok(())
 }
 
-/// Writes the histories that have changed, those that were begun, and the days that were closed.
-pub(super) fn save(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result<(), StoreError> {
-    insert_begun(tx, begun, set)?;
+/// Writes the histories that have changed, those that were begun, and the days that were closed. Returns
+/// the workflows that are full once the transaction has committed: none if a history that was begun is
+/// not kept, because that makes room again.
+pub(super) fn save(
+    tx: &Transaction<'_>,
+    begun: Begun,
+    set: &WorkingSet,
+) -> Result<BTreeSet<WorkflowName>, StoreError> {
+    let all_kept = insert_begun(tx, &begun, set)?;
     let mut update = tx.prepare_cached(UPDATE)?;
-    for key in set.written_histories.keys().filter(|key| !begun.0.contains_key(key)) {
+    for key in set.written_histories.keys().filter(|key| !begun.histories.contains_key(key)) {
         let Some(history) = set.histories.get(key) else { continue };
         let last_seen = history.baseline.last_seen().map(|at| at.as_micros());
         update.execute(params![key.to_bytes(), last_seen, history.baseline.encode()])?;
@@ -136,22 +156,25 @@ pub(super) fn save(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Res
     for ((key, day), segment) in &set.written_segments {
         segments.execute(params![key.to_bytes(), day.0, segment.encode()])?;
     }
-    Ok(())
+    Ok(if all_kept { begun.full } else { BTreeSet::new() })
 }
 
 /// A history that was begun is kept if it was written to; a workflow's also from its first execution
-/// on. What only a refused command asked for is not.
-fn insert_begun(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result<(), StoreError> {
-    if begun.0.is_empty() {
-        return Ok(());
+/// on. What only a refused command asked for is not. Returns whether all of them were kept.
+fn insert_begun(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result<bool, StoreError> {
+    if begun.histories.is_empty() {
+        return Ok(true);
     }
+    let mut all_kept = true;
     let started: HashSet<&WorkflowName> =
         set.new_executions.values().map(|execution| &execution.workflow).collect();
     let mut insert = tx.prepare_cached(INSERT)?;
-    for (key, (workflow, step)) in &begun.0 {
+    for (key, (workflow, step)) in &begun.histories {
         let known = step.is_none() && started.contains(workflow);
+        let kept = known || set.written_histories.contains_key(key);
+        all_kept &= kept;
         let Some(history) = set.histories.get(key) else { continue };
-        if known || set.written_histories.contains_key(key) {
+        if kept {
             let last_seen = history.baseline.last_seen().map(|at| at.as_micros());
             let step = step.as_ref().map_or("", |step| step.as_str());
             insert.execute(params![
@@ -163,5 +186,5 @@ fn insert_begun(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result
             ])?;
         }
     }
-    Ok(())
+    Ok(all_kept)
 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::Transaction;
 use tracer_core::clock::Clock;
 use tracer_core::detect::Policy;
 use tracer_core::execution::Execution;
@@ -48,6 +49,7 @@ use self::thread::WriteThread;
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
 use crate::error::OpenError;
+use crate::step_limit::FullWorkflows;
 use crate::writer::{BatchAnswers, BatchStore, Writer};
 
 /// Opens the store; the location says whether in a file or in memory.
@@ -69,6 +71,7 @@ struct EmbeddedStore {
     readers: Readers,
     thread: Arc<WriteThread>,
     clock: Arc<dyn Clock>,
+    full: Arc<FullWorkflows>,
 }
 
 impl EmbeddedStore {
@@ -83,10 +86,11 @@ impl EmbeddedStore {
             Ok(opened) => opened?,
             Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
         };
-        let batches = Batches { thread: Arc::clone(&thread), policy };
+        let full = Arc::new(FullWorkflows::default());
+        let batches = Batches { thread: Arc::clone(&thread), policy, full: Arc::clone(&full) };
         let writer = Writer::start(Arc::new(batches), &config.writer);
         let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
-        Ok(Self { writer, readers, thread, clock })
+        Ok(Self { writer, readers, thread, clock, full })
     }
 }
 
@@ -120,13 +124,17 @@ impl Drop for EmbeddedStore {
 struct Batches {
     thread: Arc<WriteThread>,
     policy: Arc<Policy>,
+    full: Arc<FullWorkflows>,
 }
 
 #[async_trait]
 impl BatchStore for Batches {
     async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
-        let policy = Arc::clone(&self.policy);
-        Ok(self.thread.write("batch", move |tx| batch::write(tx, &policy, &batch)).await?)
+        let (policy, full) = (Arc::clone(&self.policy), Arc::clone(&self.full));
+        let write = move |tx: &Transaction<'_>| batch::write(tx, &policy, &batch, &full);
+        let (answers, full) = self.thread.write("batch", write).await?;
+        self.full.note(full);
+        Ok(answers)
     }
 }
 
@@ -196,12 +204,12 @@ impl Upkeep for EmbeddedStore {
     }
 
     async fn health(&self) -> Result<StoreHealth, RepositoryError> {
-        let over = self.readers.read("health", reads::workflows_over_step_limit).await?;
+        self.readers.read("ping", reads::ping).await?;
         Ok(StoreHealth {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
             writes_fail: self.writer.is_failing(),
-            workflows_over_step_limit: over,
+            workflows_over_step_limit: self.full.count(),
         })
     }
 

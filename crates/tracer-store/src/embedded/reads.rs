@@ -237,22 +237,6 @@ pub(super) fn silent_since(
     collect(&mut rows, |found| row::execution_id(found, 0))
 }
 
-const OVER_LIMIT: &str = "\
--- workflows_over_step_limit
-SELECT count(*)
-  FROM (SELECT 1
-          FROM step_baselines
-         WHERE step_name <> ''
-         GROUP BY workflow_name
-        HAVING count(DISTINCT step_name) >= ?1)";
-
-/// Returns how many workflows have no room for another step name.
-pub(super) fn workflows_over_step_limit(tx: &Transaction<'_>) -> Result<u64, StoreError> {
-    let mut statement = tx.prepare_cached(OVER_LIMIT)?;
-    let mut rows = statement.query([row::stored(limits::STEP_NAMES_PER_WORKFLOW)])?;
-    rows.next()?.map_or(Ok(0), |found| count(found, 0))
-}
-
 /// Reads a page of the file, and not just an answer that SQLite knows without it.
 const PING: &str = "\
 -- ping
@@ -310,7 +294,6 @@ mod tests {
             WORKFLOWS,
             RUNNING_BY_WORKFLOW,
             SILENT,
-            OVER_LIMIT,
         ];
         let shown = questions.map(|sql| {
             let name = sql.lines().next().and_then(|line| line.strip_prefix("-- ")).unwrap();
@@ -328,7 +311,6 @@ mod tests {
             "workflows: SEARCH b USING INDEX step_baselines_workflows (workflow_name>?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING COVERING INDEX workflow_executions_running (workflow_name=?); CORRELATED SCALAR SUBQUERY 2; SEARCH e USING COVERING INDEX workflow_executions_workflow (workflow_name=?)",
             "running: SCAN workflow_executions USING COVERING INDEX workflow_executions_running; USE TEMP B-TREE FOR ORDER BY",
             "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?)",
-            "workflows_over_step_limit: CO-ROUTINE (subquery-1); SCAN step_baselines USING COVERING INDEX step_baselines_workflow; SCAN (subquery-1)",
         ];
         assert_eq!(shown, expected);
     }

@@ -19,8 +19,9 @@ use tracer_core::name::WorkflowName;
 use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
 use super::error::StoreError;
-use super::row::{self, Bits, Date, Stamp, stored_count};
+use super::row::{self, Bits, Date, Stamp};
 use super::tx::{Params, Session, column};
+use crate::step_limit::FullWorkflows;
 
 pub(super) const KNOWN: &str = "\
 -- known_baselines
@@ -77,20 +78,17 @@ const KNOWN_KEYS: usize = 100_000;
 /// What is known of the baselines that exist, so that the usual batch need not ask. No row is deleted once the
 /// transaction that made it has committed, so that what was true stays true.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Remembered>);
-
-#[derive(Debug, Default)]
-struct Remembered {
-    keys: HashSet<BaselineKey>,
-    full: HashSet<WorkflowName>,
+pub(super) struct Known {
+    keys: Mutex<HashSet<BaselineKey>>,
+    full: FullWorkflows,
 }
 
 impl Known {
     /// Returns the needs that may have to be made.
     fn perhaps_missing<'a>(&self, needs: &'a HistoryNeeds) -> BTreeMap<BaselineKey, &'a HistoryNeed> {
-        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |key: &BaselineKey, need: &HistoryNeed| {
-            remembered.keys.contains(key) || (need.step.is_some() && remembered.full.contains(&need.workflow))
+            keys.contains(key) || (need.step.is_some() && self.full.contains(&need.workflow))
         };
         let missing = needs.0.iter().filter(|(key, need)| need.create && !known(key, need));
         missing.map(|(key, need)| (*key, need)).collect()
@@ -98,23 +96,22 @@ impl Known {
 
     /// Remembers keys that exist for good: their transaction has committed.
     pub(super) fn remember(&self, keys: impl IntoIterator<Item = BaselineKey>) {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.keys.len() >= KNOWN_KEYS {
-            remembered.keys.clear();
+        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_KEYS {
+            known.clear();
         }
-        remembered.keys.extend(keys);
+        known.extend(keys);
+    }
+
+    /// Returns the workflows without room for another step name.
+    pub(super) const fn full(&self) -> &FullWorkflows {
+        &self.full
     }
 
     /// Forgets everything: something that was known is not so.
     pub(super) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Remembered::default();
-    }
-
-    fn remember_full(&self, workflow: &WorkflowName) {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.full.len() < KNOWN_KEYS {
-            remembered.full.insert(workflow.clone());
-        }
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.full.forget();
     }
 }
 
@@ -125,6 +122,8 @@ pub(super) struct Loaded {
     pub(super) histories: HashMap<BaselineKey, History>,
     /// Those that were made for this batch, with the workflow of those that stand for one.
     made: BTreeMap<BaselineKey, Option<WorkflowName>>,
+    /// The workflows that had no room for a step name of this batch.
+    full: BTreeSet<WorkflowName>,
 }
 
 impl Loaded {
@@ -138,6 +137,12 @@ impl Loaded {
         });
         unused.map(|(key, _)| *key).collect()
     }
+
+    /// Returns the workflows that are full once the batch has committed and removed what was unused: none
+    /// if there is such, because that makes room again.
+    pub(super) fn full_without(self, unused: &[BaselineKey]) -> BTreeSet<WorkflowName> {
+        if unused.is_empty() { self.full } else { BTreeSet::new() }
+    }
 }
 
 /// Makes the missing baselines of a batch, locks those that will change, and reads all of them.
@@ -149,7 +154,7 @@ pub(super) async fn load(
     known: &Known,
     needs: &HistoryNeeds,
 ) -> Result<Loaded, StoreError> {
-    let missing = missing(session, known, needs).await?;
+    let (missing, full) = missing(session, known, needs).await?;
     let keys = |lock: bool| -> Vec<Bits> {
         needs.0.iter().filter(|(_, need)| need.lock == lock).map(|(key, _)| Bits::from(*key)).collect()
     };
@@ -171,26 +176,26 @@ pub(super) async fn load(
         histories.insert(row::baseline_key(&row, "key")?, History { baseline, segments: Vec::new() });
     }
     let expected_here = |key: &&BaselineKey| {
-        missing.contains_key(*key)
-            || known.0.lock().unwrap_or_else(PoisonError::into_inner).keys.contains(*key)
+        missing.contains_key(*key) || known.keys.lock().unwrap_or_else(PoisonError::into_inner).contains(*key)
     };
     if needs.0.keys().filter(expected_here).any(|key| !histories.contains_key(key)) {
         return Err(StoreError::Vanished);
     }
     let workflow = |need: &HistoryNeed| need.step.is_none().then(|| need.workflow.clone());
     let made = missing.into_iter().map(|(key, need)| (key, workflow(need))).collect();
-    Ok(Loaded { histories, made })
+    Ok(Loaded { histories, made, full })
 }
 
-/// Returns what has to be made: not there, and its workflow has room for it.
+/// Returns what has to be made (not there, and its workflow has room for it), and the workflows that have none.
 async fn missing<'a>(
     session: &Session,
     known: &Known,
     needs: &'a HistoryNeeds,
-) -> Result<BTreeMap<BaselineKey, &'a HistoryNeed>, StoreError> {
+) -> Result<(BTreeMap<BaselineKey, &'a HistoryNeed>, BTreeSet<WorkflowName>), StoreError> {
     let mut missing = known.perhaps_missing(needs);
+    let mut full = BTreeSet::new();
     if missing.is_empty() {
-        return Ok(missing);
+        return Ok((missing, full));
     }
     let keys: Vec<Bits> = missing.keys().map(|key| Bits::from(*key)).collect();
     let with_steps = missing.values().filter(|need| need.step.is_some());
@@ -207,19 +212,22 @@ async fn missing<'a>(
     for row in results.take(names) {
         taken.insert(row::get(&row, "workflow_name")?, row::count(&row, "names")?);
     }
-    missing.retain(|_, need| need.step.is_none() || has_room(known, &mut taken, &need.workflow));
-    Ok(missing)
+    missing.retain(|_, need| {
+        let room = need.step.is_none() || has_room(&mut taken, &need.workflow);
+        if !room {
+            full.insert(need.workflow.clone());
+        }
+        room
+    });
+    Ok((missing, full))
 }
 
 /// Takes one of the workflow's places for step names; returns whether there was one.
-fn has_room(known: &Known, taken: &mut HashMap<String, u64>, workflow: &WorkflowName) -> bool {
+fn has_room(taken: &mut HashMap<String, u64>, workflow: &WorkflowName) -> bool {
     let names = taken.entry(workflow.as_str().to_owned()).or_default();
-    if *names >= limits::STEP_NAMES_PER_WORKFLOW {
-        known.remember_full(workflow);
-        return false;
-    }
-    *names += 1;
-    true
+    let room = *names < limits::STEP_NAMES_PER_WORKFLOW;
+    *names += u64::from(room);
+    room
 }
 
 fn create<'a>(missing: &BTreeMap<BaselineKey, &'a HistoryNeed>) -> Params<'a> {
@@ -278,9 +286,4 @@ pub(super) fn save_segments(set: &WorkingSet) -> Params<'_> {
         column(&rows, |((_, day), _)| Date(*day)),
         column(&rows, |(_, segment)| segment.encode()),
     ]
-}
-
-/// Returns the bound on step names as PostgreSQL takes it.
-pub(super) fn most_step_names() -> i64 {
-    stored_count(limits::STEP_NAMES_PER_WORKFLOW)
 }

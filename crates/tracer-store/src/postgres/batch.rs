@@ -65,6 +65,11 @@ impl Batches {
         self.sessions.close();
     }
 
+    /// Returns how many workflows have had more step names than may have baselines.
+    pub(super) fn workflows_over_step_limit(&self) -> u64 {
+        self.known.full().count()
+    }
+
     /// Carries a batch out once. The session is kept only if its transaction has ended.
     async fn attempt(&self, session: Session, requests: &[Request]) -> Result<BatchAnswers, StoreError> {
         match self.transact(&session, requests).await {
@@ -95,6 +100,7 @@ impl Batches {
         let unused = loaded.unused(&set);
         save_and_commit(session, &set, &unused).await?;
         self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
+        self.known.full().note(loaded.full_without(&unused));
         Ok(answers)
     }
 

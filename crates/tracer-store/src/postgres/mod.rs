@@ -172,7 +172,7 @@ impl Upkeep for PostgresStore {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
             writes_fail: self.writer.is_failing(),
-            workflows_over_step_limit: reads::workflows_over_step_limit(&self.pool).await?,
+            workflows_over_step_limit: self.batches.workflows_over_step_limit(),
         })
     }
 

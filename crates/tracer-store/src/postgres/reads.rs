@@ -97,11 +97,6 @@ SELECT b.workflow_name, b.state,
  ORDER BY b.workflow_name
  LIMIT $2";
 
-const OVER_STEP_LIMIT: &str = "\
--- workflows_over_step_limit
-SELECT count(*) AS workflows
-  FROM (SELECT FROM step_baselines WHERE step_name <> '' GROUP BY workflow_name HAVING count(*) >= $1) AS full_ones";
-
 pub(super) const SILENT: &str = "\
 -- silent_executions
 SELECT e.execution_id
@@ -244,14 +239,6 @@ fn read_summary(row: &Row) -> Result<WorkflowSummary, StoreError> {
         last_activity: ended.max(row::instant(row, "started")?),
         executions,
     })
-}
-
-/// Returns how many workflows have as many step names as may have baselines.
-pub(super) async fn workflows_over_step_limit(pool: &ReadPool) -> Result<u64, RepositoryError> {
-    const NAME: &str = "workflows_over_step_limit";
-    let rows = pool.query(NAME, OVER_STEP_LIMIT, &[&baselines::most_step_names()]).await?;
-    let count = rows.first().map(|row| row::count(row, "workflows")).transpose();
-    Ok(count.map_err(|error| error.into_repository(NAME))?.unwrap_or(0))
 }
 
 /// Returns running executions that nothing was written to since `before`.

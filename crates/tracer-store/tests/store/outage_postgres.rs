@@ -14,10 +14,14 @@ use tracer_core::attributes::Attributes;
 use tracer_core::baseline::Ending;
 use tracer_core::detect::Policy;
 use tracer_core::ids::ExecutionId;
+use tracer_core::limits;
 use tracer_core::record::{Answer, Request, StartExecution};
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::test_util::FakeClock;
-use tracer_core::test_util::fixtures::{IntoCommand, NOON, complete, completed, end, start, step, workflow};
+use tracer_core::test_util::fixtures::{
+    IntoCommand, NOON, complete, completed, end, recorded, recorded_step, start, step, workflow,
+};
+use tracer_core::time::Micros;
 use tracer_store::test_util::postgres::{PrivateServer, TestDatabase};
 use tracer_store::{Location, OpenError, StoreConfig};
 
@@ -155,6 +159,22 @@ async fn a_command_that_the_database_refuses_takes_no_other_with_it() {
     assert!(matches!(failed[..], [RepositoryError::Internal { .. }]), "{failed:?}");
     assert_eq!(store.running(10).await.expect("an answer"), [(workflow("sound"), 40)]);
     assert!(store.workflow_history(&workflow("poison")).await.expect("an answer").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn step_names_of_a_batch_that_failed_take_no_room() {
+    let database = TestDatabase::create().await;
+    let store = open(database.url()).await;
+    let mut many = recorded(NOON, "wide", &[]);
+    let most = limits::STEP_NAMES_PER_WORKFLOW;
+    many.steps = (0..=most).map(|n| recorded_step(n + 1, &format!("step {n}"), NOON, 100)).collect();
+    many.end.ended_at = Some(NOON + Micros::from_millis(100));
+    many.start.attributes = Attributes::from_stored(BTreeMap::from([("key".to_owned(), json!("a\0b"))]));
+    send(&*store, many).await.expect_err("refused by the database");
+    send(&*store, recorded(NOON, "wide", &[("load", 100)])).await.expect("recorded");
+    let history = store.workflow_history(&workflow("wide")).await.expect("an answer").expect("a history");
+    assert_eq!(history.steps.len(), 1);
+    assert_eq!(store.health().await.expect("an answer").workflows_over_step_limit, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
