@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, get};
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{RefOr, Required};
 use utoipa_swagger_ui::Config;
 
 use super::query::{NoParameters, Query};
@@ -46,6 +47,18 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     // Either the key or nothing: without keys the service is open.
     document.security =
         Some(vec![SecurityRequirement::new::<_, [&str; 0], _>(KEY, []), SecurityRequirement::default()]);
+    document
+}
+
+/// Says what the handlers' descriptions cannot: that a request which completes something needs no body.
+#[must_use]
+pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let completing = document.paths.paths.values_mut().filter_map(|item| item.put.as_mut());
+    for body in completing.filter_map(|operation| operation.request_body.as_mut()) {
+        if let RefOr::T(body) = body {
+            body.required = Some(Required::False);
+        }
+    }
     document
 }
 

@@ -199,7 +199,9 @@ impl FinishedStep {
 #[utoipa::path(tag = "record", request_body = FinishedExecution,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours.")),
     responses(
-        (status = 201, body = ImportedView, description = "It is recorded."),
+        (status = 201, body = ImportedView, description = "It is recorded.", headers(
+            ("Idempotency-Replayed" = String, description = "`true`, where the answer repeats that of an earlier request."),
+        )),
         (status = 200, body = ImportedView, description = "It was recorded before."),
         RecordErrors))]
 #[post("/import")]

@@ -95,6 +95,7 @@ where
     let build = move || {
         let app = App::new().into_utoipa_app().openapi(docs::frame()).configure(|config| routes(config));
         let (app, document) = app.service(metrics::metrics).split_for_parts();
+        let document = docs::completed(document);
         let methods = docs::Methods::of(&document);
         app.app_data(frame.clone())
             .app_data(web::Data::new(methods))

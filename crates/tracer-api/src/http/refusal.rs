@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use tracer_core::record::Refusal;
 use tracer_core::repository::RepositoryError;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type};
 
 use crate::error::{ApiError, PROBLEM_JSON};
 
@@ -80,7 +80,8 @@ const ASK: [(StatusCode, &str); 7] = [
     (StatusCode::SERVICE_UNAVAILABLE, "The store is away: wait as Retry-After says."),
 ];
 
-const RECORD: [(StatusCode, &str); 4] = [
+const RECORD: [(StatusCode, &str); 5] = [
+    (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."),
     (
         StatusCode::CONFLICT,
         "The state machine forbids it, or an Idempotency-Key was reused with another body.",
@@ -104,8 +105,27 @@ impl utoipa::IntoResponses for RecordErrors {
 
 fn documented((status, description): (StatusCode, &str)) -> (String, RefOr<Response>) {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem).build();
-    (status.as_str().to_owned(), RefOr::T(response))
+    let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem);
+    let response = match header_of(status) {
+        Some((name, kind, description)) => {
+            let header =
+                HeaderBuilder::new().schema(Some(Object::with_type(kind))).description(Some(description));
+            response.header(name, header.build())
+        }
+        None => response,
+    };
+    (status.as_str().to_owned(), RefOr::T(response.build()))
+}
+
+/// Returns the header that comes with an error, its type and what it says.
+fn header_of(status: StatusCode) -> Option<(&'static str, Type, &'static str)> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(("WWW-Authenticate", Type::String, "`Bearer`.")),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Some(("Retry-After", Type::Integer, "Seconds to wait."))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

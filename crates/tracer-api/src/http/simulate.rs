@@ -88,7 +88,9 @@ fn factor(text: &str) -> Result<f64, ApiError> {
         ("notify" = Option<bool>, Query, description = "Whether people may be told."),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours."),
     ),
-    responses((status = 200, description = "The invented execution.", body = SimulatedView), RecordErrors))]
+    responses((status = 200, description = "The invented execution.", body = SimulatedView, headers(
+        ("Idempotency-Replayed" = String, description = "`true`, where the answer repeats that of an earlier request."),
+    )), RecordErrors))]
 #[post("/simulate")]
 async fn simulate(
     req: HttpRequest,

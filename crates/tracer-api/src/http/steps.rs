@@ -151,7 +151,10 @@ fn traced_parent(execution: ExecutionId, upstream: Option<Traceparent>) -> Optio
         ("workflow_id" = String, Path, description = "The execution's id."),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours."),
     ),
-    responses((status = 201, description = "The step runs; one recorded whole is shown as ended.", body = StepAnswer), RecordErrors))]
+    responses((status = 201, description = "The step runs; one recorded whole is shown as ended.", body = StepAnswer, headers(
+        ("traceparent" = String, description = "As in the body."),
+        ("Idempotency-Replayed" = String, description = "`true`, where the answer repeats that of an earlier request."),
+    )), RecordErrors))]
 #[post("/workflows/{workflow_id}/steps")]
 async fn start_step(
     req: HttpRequest,

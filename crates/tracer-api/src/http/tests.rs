@@ -258,6 +258,8 @@ async fn the_document_names_every_path_without_expressions() {
     );
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["components"]["schemas"]["Problem"].is_object(), "{text}");
+    let initializer = service.request("GET", "/docs/swagger-initializer.js").send().await.unwrap();
+    assert!(initializer.text().await.unwrap().contains("\"/openapi.json\""));
     let page = service.request("GET", "/docs").send().await.unwrap();
     assert!(page.url().path() == "/docs/" && page.text().await.unwrap().contains("swagger"));
 }

@@ -115,7 +115,11 @@ impl StartWorkflow {
 /// Its id is also its W3C trace id. A `traceparent` that the request carries is kept as a link.
 #[utoipa::path(tag = "record", request_body = StartWorkflow,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat, for 24 hours.")),
-    responses((status = 201, description = "The execution runs.", body = ExecutionStartedView), RecordErrors))]
+    responses((status = 201, description = "The execution runs.", body = ExecutionStartedView, headers(
+        ("Location" = String, description = "The path of the execution."),
+        ("traceparent" = String, description = "As in the body."),
+        ("Idempotency-Replayed" = String, description = "`true`, where the answer repeats that of an earlier request."),
+    )), RecordErrors))]
 #[post("/workflows")]
 async fn start_workflow(
     state: web::Data<AppState>,

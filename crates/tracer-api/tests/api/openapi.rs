@@ -36,6 +36,36 @@ async fn every_path_of_the_document_answers_with_a_status_of_the_document() {
 }
 
 #[tokio::test]
+async fn a_body_is_needed_where_the_document_says_so() {
+    let service = start().await;
+    let document = service.get("/openapi.json").await.expect(200);
+    let mut told = Vec::new();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for method in ["post", "put"].into_iter().filter(|method| item[method]["requestBody"].is_object()) {
+            let required = item[method]["requestBody"]["required"] == true;
+            let answer =
+                send(service.request(&method.to_uppercase(), &template.replace(['{', '}'], ""))).await;
+            assert_eq!(answer.status == 400, required, "{method} {template} answered {}", answer.text);
+            told.push(required);
+        }
+    }
+    assert!(told.contains(&true) && told.contains(&false));
+}
+
+#[tokio::test]
+async fn the_two_answers_about_a_step_are_told_apart_by_its_status() {
+    let document = start().await.get("/openapi.json").await.expect(200);
+    let schemas = &document["components"]["schemas"];
+    let statuses = |name: &str| {
+        assert!(schemas[name]["required"].as_array().unwrap().contains(&"status".into()), "{name}");
+        schemas[name]["properties"]["status"]["enum"].as_array().unwrap().clone()
+    };
+    let either: Vec<_> = schemas["StepAnswer"]["oneOf"].as_array().unwrap().iter().collect();
+    assert_eq!(either.len(), 2);
+    assert!(!statuses("StepEndedView").contains(&statuses("StepStartedView")[0]));
+}
+
+#[tokio::test]
 async fn every_reference_of_the_document_leads_somewhere() {
     let service = start().await;
     let document = service.get("/openapi.json").await.expect(200);

@@ -11,6 +11,7 @@ use tracer_core::name::{StepName, StepType};
 use tracer_core::record::{JudgedStep, StepEnded, StepStarted};
 use tracer_core::step::{Step, StepStatus};
 use utoipa::ToSchema;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use super::{Time, traceparent_of_step};
 
@@ -89,7 +90,7 @@ pub struct StepStartedView {
     #[schema(value_type = String, example = "data_transform")]
     pub step_name: StepName,
     /// `running`.
-    #[schema(value_type = String, example = "running")]
+    #[schema(schema_with = running)]
     pub status: StepStatus,
     /// When it began.
     pub started_at: Time,
@@ -125,7 +126,7 @@ pub struct StepEndedView {
     #[schema(value_type = String, example = "data_transform")]
     pub step_name: StepName,
     /// `completed`, `failed`, `skipped` or `cancelled`.
-    #[schema(value_type = String, example = "completed")]
+    #[schema(schema_with = ended)]
     pub status: StepStatus,
     /// When it began.
     pub started_at: Time,
@@ -157,6 +158,25 @@ impl From<StepEnded> for StepEndedView {
             traceparent: traceparent_of_step(step.execution, step.id),
         }
     }
+}
+
+/// Returns the schema of the status that tells a step which runs from one that has ended.
+fn running() -> Object {
+    one_of([StepStatus::Running])
+}
+
+/// Returns the schema of the status of a step that has ended.
+fn ended() -> Object {
+    one_of([StepStatus::Completed, StepStatus::Failed, StepStatus::Skipped, StepStatus::Cancelled])
+}
+
+fn one_of<const N: usize>(statuses: [StepStatus; N]) -> Object {
+    let names = statuses.map(StepStatus::as_str);
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("How it is, or how it ended."))
+        .enum_values(Some(names))
+        .build()
 }
 
 /// Why something failed.
