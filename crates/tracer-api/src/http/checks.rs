@@ -150,6 +150,15 @@ pub(crate) struct ReportedParts {
 }
 
 impl Reported {
+    /// Returns whether it is empty in all its parts: some clients always send one.
+    pub(crate) fn says_nothing(&self) -> bool {
+        let none = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
+        match self {
+            Self::Message(text) => text.is_empty(),
+            Self::Parts(parts) => none(&parts.r#type) && none(&parts.message) && none(&parts.stack),
+        }
+    }
+
     /// Returns the failure, with `kind` as its type where the client gave none.
     pub(crate) fn into_failure(self, kind: Option<&str>) -> Failure {
         match self {

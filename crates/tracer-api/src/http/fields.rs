@@ -12,6 +12,7 @@ use crate::error::ApiError;
 
 const EXECUTION_STATUSES: &str = "must be completed, failed, timed_out or cancelled";
 const STEP_STATUSES: &str = "must be completed, failed, skipped or cancelled";
+const COMPLETED_WITH_ERROR: &str = "must not be completed where error is given";
 
 /// What stands for the message of a timeout that came without one.
 const TIMED_OUT: &str = "timed out";
@@ -36,13 +37,15 @@ pub(crate) fn step_id(req: &HttpRequest) -> Result<StepId, ApiError> {
 
 /// Returns how a step ended, and why if it failed.
 ///
-/// Without a status it completed, unless an error says otherwise. A timeout is a failure of that type.
+/// Without a status it completed, unless an error says otherwise; one that says nothing, beside a status, is none.
+/// A timeout is a failure of that type.
 pub(crate) fn step_ending(
     checks: &mut Checks,
     status: Option<&str>,
     error: Option<Reported>,
 ) -> Option<(StepStatus, Option<Failure>)> {
     let timeout = status.is_some_and(is_timeout);
+    let error = error.filter(|error| status.is_none() || !error.says_nothing());
     let ending = match status {
         None if error.is_some() => StepStatus::Failed,
         None => StepStatus::Completed,
@@ -54,6 +57,9 @@ pub(crate) fn step_ending(
             }
         },
     };
+    if ending == StepStatus::Completed && error.is_some() {
+        checks.fault("/status", COMPLETED_WITH_ERROR);
+    }
     Some((ending, failure(error, timeout)))
 }
 
@@ -63,6 +69,7 @@ pub(crate) fn execution_ending(
     status: Option<&str>,
     error: Option<Reported>,
 ) -> Option<(ExecutionStatus, Option<Failure>)> {
+    let error = error.filter(|error| status.is_none() || !error.says_nothing());
     let ending = match status {
         None if error.is_some() => ExecutionStatus::Failed,
         None => ExecutionStatus::Completed,
@@ -74,6 +81,9 @@ pub(crate) fn execution_ending(
             }
         },
     };
+    if ending == ExecutionStatus::Completed && error.is_some() {
+        checks.fault("/status", COMPLETED_WITH_ERROR);
+    }
     // Of an execution, `timed_out` is a status of its own and needs no error to say so.
     Some((ending, failure(error, false)))
 }
@@ -112,6 +122,10 @@ mod tests {
         assert_eq!(ending(None, Some("boom")), "failed: -: boom");
         assert_eq!(ending(Some("failed"), Some("boom")), "failed: -: boom");
         assert_eq!(ending(Some("skipped"), None), "skipped");
+        assert_eq!(ending(Some("skipped"), Some("no input")), "skipped: -: no input");
+        assert_eq!(ending(Some("success"), Some("")), "completed");
+        let both = "One value is out of bounds: status must not be completed where error is given.";
+        assert_eq!(ending(Some("success"), Some("boom")), both);
         assert_eq!(ending(Some("timeout"), None), "failed: timeout: timed out");
         assert_eq!(ending(Some("timed_out"), Some("30 s")), "failed: timeout: 30 s");
         let refused = "One value is out of bounds: status must be completed, failed, skipped or cancelled.";

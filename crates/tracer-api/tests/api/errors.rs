@@ -136,6 +136,7 @@ async fn a_step_with_values_out_of_bounds_is_422_and_nothing_is_stored() {
         json!({"status": "done"}),
         json!({"status": "running", "duration_ms": 5}),
         json!({"status": "running", "error": "boom"}),
+        json!({"status": "completed", "error": "boom"}),
         json!({"attempt": 0}),
         json!({"attempt": -1}),
         json!({"attempt": 1.5}),
@@ -165,7 +166,14 @@ async fn an_ending_with_values_out_of_bounds_is_422_and_nothing_ends() {
     let service = start().await;
     let execution = service.execution("etl").await;
     let step = service.step(&execution, "load").await;
-    let statuses = || vec![json!({"status": "running"}), json!({"status": "done"}), json!({"status": ""})];
+    let statuses = || {
+        vec![
+            json!({"status": "running"}),
+            json!({"status": "done"}),
+            json!({"status": ""}),
+            json!({"status": "ok", "error": {"type": "E"}}),
+        ]
+    };
     let early = || vec![json!({"ended_at": "2026-01-31T11:59:59Z"})];
     let mut bodies = Vec::new();
     for changes in [statuses(), early(), values_out_of_bounds(), bad_durations(), bad_times("ended_at")] {
