@@ -1,18 +1,19 @@
 //! `Idempotency-Key`: what makes a request that records safe to send again.
 //!
-//! The key holds for one path and 24 hours, and is compared by the body's hash. What it promises is kept
+//! The key holds for one path, one caller and 24 hours, and is compared by the body's hash. What it promises is kept
 //! by the store, in the transaction that records.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracer_core::record::{Idempotency, IdempotencyScope};
 use tracer_core::time::Timestamp;
 
+use super::gate::Caller;
 use super::headers::IdempotencyKey;
 use crate::error::ApiError;
 use crate::recording::Arrival;
@@ -27,7 +28,9 @@ impl FromRequest for Retry {
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let key = IdempotencyKey::from_request(req, payload).into_inner();
-        ready(key.map(|IdempotencyKey(key)| Self(key.map(|key| scope(&key, req.path())))))
+        let extensions = req.extensions();
+        let caller = extensions.get::<Caller>().map(|Caller(name)| &**name);
+        ready(key.map(|IdempotencyKey(key)| Self(key.map(|key| scope(&key, req.path(), caller)))))
     }
 }
 
@@ -57,9 +60,14 @@ pub(crate) fn hash_of(text: &str) -> [u8; 16] {
     half(Sha256::digest(text))
 }
 
-fn scope(key: &str, path: &str) -> IdempotencyScope {
-    // A key has no NUL, so that no two pairs are the same bytes.
-    half(Sha256::new().chain_update(key).chain_update([0]).chain_update(path).finalize())
+/// Returns where a key holds: two callers may both count from 1, and neither is to meet the other's answer.
+fn scope(key: &str, path: &str, caller: Option<&str>) -> IdempotencyScope {
+    // None of them has a NUL, so that no two combinations are the same bytes.
+    let mut hash = Sha256::new().chain_update(key).chain_update([0]).chain_update(path);
+    if let Some(caller) = caller {
+        hash = hash.chain_update([0]).chain_update(caller);
+    }
+    half(hash.finalize())
 }
 
 fn half(digest: impl AsRef<[u8]>) -> [u8; 16] {
@@ -73,9 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_holds_for_one_path() {
-        let scopes = [scope("k", "/workflows"), scope("k", "/simulate"), scope("k2", "/workflows")];
-        assert_eq!(scopes.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
-        assert_eq!(scope("k", "/workflows"), scopes[0]);
+    fn a_key_holds_for_one_path_and_caller() {
+        let scopes = [
+            scope("k", "/workflows", None),
+            scope("k", "/simulate", None),
+            scope("k2", "/workflows", None),
+            scope("k", "/workflows", Some("ci")),
+            scope("k", "/workflows", Some("nightly")),
+        ];
+        assert_eq!(scopes.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
+        assert_eq!(scope("k", "/workflows", None), scopes[0]);
     }
 }
