@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::helpers::{Service, id_of, send, start};
+use super::helpers::{Service, id_of, send, start, start_with};
 
 #[tokio::test]
 async fn an_execution_starts_and_ends_as_the_contract_says() {
@@ -56,6 +56,8 @@ async fn synonyms_are_read_and_errors_kept() {
     let service = start().await;
     for (body, status, error) in [
         (json!({"status": "ok"}), "completed", Value::Null),
+        (json!({"status": "completed", "error": null}), "completed", Value::Null),
+        (json!({"status": "completed", "error_message": ""}), "completed", Value::Null),
         (json!({"status": "timeout"}), "timed_out", Value::Null),
         (json!({"status": "cancelled"}), "cancelled", Value::Null),
         (json!({"error": "boom"}), "failed", json!({"type": null, "message": "boom", "stack": null})),
@@ -157,6 +159,20 @@ async fn a_key_makes_starting_safe_to_repeat() {
     assert_ne!(begin("k1", json!({"workflow_name": "etl"})).await.expect(201), first.expect(201));
 }
 
+#[tokio::test]
+async fn two_callers_may_use_the_same_idempotency_key() {
+    let keys = "ci:ingest:one,nightly:ingest:two";
+    let service = start_with(|settings| settings.api_keys = keys.parse().unwrap()).await;
+    let begin = async |caller: &str| {
+        let request = service.request("POST", "/workflows").header("idempotency-key", "1");
+        let request = request.header("authorization", format!("Bearer {caller}"));
+        send(request.json(&json!({"workflow_name": "etl"}))).await.expect(201)["workflow_id"].clone()
+    };
+    let (one, two) = (begin("one").await, begin("two").await);
+    assert_ne!(one, two);
+    assert_eq!([begin("one").await, begin("two").await], [one, two]);
+}
+
 /// Records three executions, an hour apart, and returns their ids, oldest first.
 async fn three(service: &Service) -> [String; 3] {
     let mut ids = Vec::new();
@@ -165,7 +181,7 @@ async fn three(service: &Service) -> [String; 3] {
         ("2026-01-31T10:00:00Z", json!({"workflow_name": "etl", "attributes": {"region": "us"}})),
         (
             "2026-01-31T11:00:00Z",
-            json!({"workflow_name": "chat", "correlation_id": "c-1", "attributes": {"on": true}}),
+            json!({"workflow_name": "chat", "correlation_id": "c-1", "attributes": {"on": true, "aws:run": "a:b"}}),
         ),
     ] {
         let mut body = body;
@@ -215,6 +231,8 @@ async fn executions_are_listed_newest_first_by_any_filter() {
         ("?attribute=region:eu&attribute=n:1", vec![&a]),
         ("?attribute=region:eu&attribute=n:2", vec![]),
         ("?attribute=on:true", vec![&c]),
+        ("?attribute=aws%5C:run:a:b", vec![&c]),
+        ("?attribute=aws:run:a:b", vec![]),
     ] {
         assert_eq!(listed(&service, query).await.iter().collect::<Vec<_>>(), expected, "{query}");
     }

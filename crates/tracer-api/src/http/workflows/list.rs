@@ -74,13 +74,14 @@ fn instant(text: &str) -> Option<Timestamp> {
 fn attributes(pairs: &Pairs<'_>) -> Result<Vec<(String, String)>, ApiError> {
     let refused = || {
         ApiError::bad_request(
-            "The query parameter 'attribute' must be key:value, with a key of 1 to 128 bytes.",
+            "The query parameter 'attribute' must be key:value, with a key of 1 to 128 bytes in which a colon is \
+             written '\\:'.",
         )
     };
     let parse = |text: &str| {
-        let (key, value) = text.split_once(':').ok_or_else(refused)?;
+        let (key, value) = key_and_value(text).ok_or_else(refused)?;
         let fits = !key.is_empty() && key.len() <= limits::ATTRIBUTE_KEY_BYTES && !text.contains('\0');
-        if fits { Ok((key.to_owned(), value.to_owned())) } else { Err(refused()) }
+        if fits { Ok((key, value.to_owned())) } else { Err(refused()) }
     };
     let all: Vec<_> = pairs.all("attribute").map(parse).collect::<Result<_, _>>()?;
     if all.len() > limits::ATTRIBUTE_FILTERS {
@@ -90,6 +91,29 @@ fn attributes(pairs: &Pairs<'_>) -> Result<Vec<(String, String)>, ApiError> {
         )));
     }
     Ok(all)
+}
+
+/// Parts `key:value` at the first colon that no backslash precedes. In the key, `\:` stands for a colon and `\\` for
+/// a backslash, which otherwise stands for itself.
+fn key_and_value(text: &str) -> Option<(String, &str)> {
+    let mut key = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next()? {
+            ':' => return Some((key, rest.as_str())),
+            '\\' => {
+                let mut behind = rest.clone();
+                match behind.next() {
+                    Some(escaped @ (':' | '\\')) => {
+                        key.push(escaped);
+                        rest = behind;
+                    }
+                    Some(_) | None => key.push('\\'),
+                }
+            }
+            other => key.push(other),
+        }
+    }
 }
 
 /// Reads how many rows a page is to have.
@@ -110,7 +134,7 @@ pub(in crate::http) fn page_rows(pairs: &Pairs<'_>) -> Result<usize, ApiError> {
         ("min_duration_ms" = Option<f64>, Query, description = "Ended, and took at least so long."),
         ("max_duration_ms" = Option<f64>, Query, description = "Ended, and took at most so long."),
         ("bottleneck" = Option<String>, Query, description = "With a step judged at least so bad: `warning` or `critical`."),
-        ("attribute" = Option<Vec<String>>, Query, description = "With this attribute: `key:value`; may repeat."),
+        ("attribute" = Option<Vec<String>>, Query, description = "With this attribute: `key:value`; may repeat. In the key, a colon is written `\\:`, and a backslash `\\\\`."),
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
@@ -127,4 +151,27 @@ pub(super) async fn list_workflows(
     let (found, next_cursor) = cursor::page(found, limit, place);
     let workflows = found.into_iter().map(ExecutionView::from).collect();
     Ok(web::Json(ExecutionsView { workflows, next_cursor }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_hold_a_colon() {
+        let parted = |text| key_and_value(text).map(|(key, value)| format!("{key} = {value}"));
+        for (text, expected) in [
+            ("region:eu", "region = eu"),
+            ("url:http://a:80", "url = http://a:80"),
+            (r"aws\:run:a\:b", r"aws:run = a\:b"),
+            (r"back\slash:x", r"back\slash = x"),
+            (r"end\\:x", r"end\ = x"),
+            (r"a\\\:b:", r"a\:b = "),
+        ] {
+            assert_eq!(parted(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["region", r"aws\:run", ""] {
+            assert_eq!(parted(text), None, "{text}");
+        }
+    }
 }
