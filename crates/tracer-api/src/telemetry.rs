@@ -3,9 +3,11 @@
 //! Invariant: a request never waits for its log. Lines go through a bounded queue to a thread of their own; when
 //! that thread cannot keep up, lines are dropped and counted.
 
+mod text;
+
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -116,8 +118,12 @@ where
         .boxed()
 }
 
-fn text_layer(writer: NonBlocking, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
+fn text_layer<W>(writer: W, colours: bool) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt::layer()
+        .fmt_fields(text::Fields)
         .with_ansi(colours)
         .with_target(false)
         .with_timer(Millis)
@@ -172,6 +178,50 @@ mod tests {
         let time = line["timestamp"].take();
         assert!(time.as_str().is_some_and(|t| t.len() == 24 && t.ends_with('Z')), "{time}");
         insta::assert_snapshot!(line, @r#"{"duration_ms":42,"event":"step_complete","execution_id":"wf_1","level":"INFO","message":"step completed","target":"tracer_api::telemetry::tests","timestamp":null}"#);
+    }
+
+    fn text_of(colours: bool, tell: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::registry().with(text_layer(move || writer.clone(), colours));
+        tracing::subscriber::with_default(subscriber, tell);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        // Behind the time and the level.
+        text.split_once("INFO").unwrap().1.trim_start_matches("\x1b[0m").to_owned()
+    }
+
+    #[test]
+    fn a_line_for_people_has_words_and_quoted_texts() {
+        let text = text_of(false, || {
+            tracing::info!(event = "step_complete", step_name = %"load data", empty = "", duration_ms = 42, factor = 1.5, absent = None::<u64>, "step ended");
+        });
+        let expected =
+            " step ended event=step_complete step_name=\"load data\" empty=\"\" duration_ms=42 factor=1.5\n";
+        assert_eq!(text, expected);
+        let colours = text_of(true, || tracing::info!(status = "failed", "step ended"));
+        assert_eq!(colours, " step ended \x1b[3mstatus\x1b[0m\x1b[2m=\x1b[0mfailed\n");
+    }
+
+    #[test]
+    fn no_value_in_a_line_for_people_moves_a_cursor_turns_text_around_or_looks_like_another_field() {
+        for (value, shown) in [
+            ("\x1b[2Jgone", r#""\u{1b}[2Jgone""#),
+            ("a\u{9b}31m", r#""a\u{9b}31m""#),
+            ("a\nINFO b", r#""a\nINFO b""#),
+            ("a\u{202e}b", r#""a\u{202e}b""#),
+            ("a\u{2028}b", r#""a\u{2028}b""#),
+            ("a status=failed", r#""a status=failed""#),
+            ("a=b", r#""a=b""#),
+            ("a\"b", r#""a\"b""#),
+            ("größe/漢字🚀", "größe/漢字🚀"),
+        ] {
+            assert_eq!(
+                text_of(false, || tracing::info!(step_name = %value)),
+                format!(" step_name={shown}\n")
+            );
+            assert_eq!(text_of(false, || tracing::info!(kind = value)), format!(" kind={shown}\n"));
+        }
+        assert_eq!(text_of(false, || tracing::info!("\x1b[2Jgone")), " \\u{1b}[2Jgone\n");
     }
 
     #[test]
