@@ -6,6 +6,7 @@
 //! Not here: the tables (`migrate`).
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::error::OpenError;
 
 /// Marks a file as ours, in SQLite's header: `TRCR`.
 const APPLICATION_ID: i32 = 0x5452_4352;
+
+/// How every database of SQLite begins. The next two bytes are its page's size.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// How long SQLite waits for a lock that somebody outside of this service holds, such as the `sqlite3`
 /// shell during a checkpoint.
@@ -43,7 +47,9 @@ const READER_CACHE_KIB: i32 = 1024;
 #[derive(Debug, Error)]
 enum FileProblem {
     #[error("it is not a database, or damaged: choose another path, or restore it from a backup")]
-    NotADatabase(#[source] rusqlite::Error),
+    NotADatabase(#[source] Option<rusqlite::Error>),
+    #[error("it was cut short: restore it from a backup, or move it away to begin with an empty one")]
+    CutShort,
     #[error("it is the database of another program: choose another path")]
     Foreign,
     #[error("it is read-only: let this user write it and its folder")]
@@ -69,9 +75,7 @@ pub(super) fn lock(path: &Path) -> Result<FileLock, OpenError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let beside = PathBuf::from(beside);
+    let beside = beside(path, ".lock");
     // Never deleted: another process could be about to lock the very file that is unlinked.
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(beside).map_err(failed)?;
     match file.try_lock() {
@@ -86,11 +90,16 @@ pub(super) fn open_writing(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error: FileProblem| OpenError::File { path: path.to_owned(), source: Box::new(error) };
     let refused = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            failed(FileProblem::NotADatabase(error))
+            failed(FileProblem::NotADatabase(Some(error)))
         }
         Some(ErrorCode::ReadOnly) => failed(FileProblem::ReadOnly),
         _ => OpenError::File { path: path.to_owned(), source: Box::new(error) },
     };
+    if let Some(problem) =
+        look(path).map_err(|source| OpenError::File { path: path.to_owned(), source: Box::new(source) })?
+    {
+        return Err(failed(problem));
+    }
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
@@ -108,6 +117,42 @@ pub(super) fn open_writing(path: &Path) -> Result<Connection, OpenError> {
     }
     set_up_writing(&connection).map_err(refused)?;
     Ok(connection)
+}
+
+/// Looks whether a file that is there begins as a database does and holds at least its first page. SQLite
+/// takes one that is cut off before that for an empty one, and begins anew in it without a word.
+fn look(path: &Path) -> std::io::Result<Option<FileProblem>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    // A folder is refused by SQLite; and with a journal beside it, the file is as a crash in the middle of
+    // writing its first page left it, and whole again once the journal is played back.
+    if !found.is_file() || found.len() == 0 || beside(path, "-journal").exists() {
+        return Ok(None);
+    }
+    let mut header = [0; 18];
+    if found.len() < u64::try_from(header.len()).unwrap_or(u64::MAX) {
+        return Ok(Some(FileProblem::CutShort));
+    }
+    file.read_exact(&mut header)?;
+    let Some(&[high, low]) = header.strip_prefix(MAGIC) else {
+        return Ok(Some(FileProblem::NotADatabase(None)));
+    };
+    let page_bytes = match u16::from_be_bytes([high, low]) {
+        1 => 65_536,
+        bytes => u64::from(bytes),
+    };
+    Ok((found.len() < page_bytes).then_some(FileProblem::CutShort))
+}
+
+/// Returns the path of what SQLite, or this service, keeps beside a file.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Opens a database in memory, which this connection alone can see.
@@ -226,5 +271,30 @@ mod tests {
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (n)").unwrap();
         assert_eq!(why(&foreign), "it is the database of another program");
         assert_eq!(why(folder.path()).split(' ').next(), Some("unable"));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("tracer.db");
+        open_writing(&whole).unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
+        let bytes = std::fs::read(&whole).unwrap();
+        for (length, expected) in [
+            (1, "it was cut short"),
+            (17, "it was cut short"),
+            (2_000, "it was cut short"),
+            (4_095, "it was cut short"),
+            (4_096, "it is not a database, or damaged"),
+        ] {
+            let cut = folder.path().join(format!("{length}.db"));
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            assert_eq!(why(&cut), expected, "{length} bytes");
+            assert_eq!(std::fs::read(&cut).unwrap(), bytes[..length], "{length} bytes");
+        }
+        let (empty, missing) = (folder.path().join("empty.db"), folder.path().join("missing.db"));
+        std::fs::write(&empty, "").unwrap();
+        for fine in [whole, empty, missing] {
+            open_writing(&fine).unwrap();
+        }
     }
 }
