@@ -9,11 +9,13 @@ mod contract;
 mod interrupt;
 mod limits;
 mod load;
+mod memory;
 mod process;
 mod rest;
 mod script;
 mod service;
 mod stand;
+mod start;
 mod table;
 
 use std::path::PathBuf;
@@ -22,8 +24,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use crate::memory::Memory;
 use crate::rest::Rest;
-use crate::stand::Store;
+use crate::stand::{Place, Store};
 use crate::table::Table;
 
 /// What can be measured.
@@ -31,6 +34,10 @@ use crate::table::Table;
 enum What {
     /// Requests of the original contract, by one client and by many
     Rest,
+    /// Resident memory under load, and with 100,000 workflow names
+    Memory,
+    /// How long the service takes from its start until it is ready
+    Start,
 }
 
 /// Measures the service beside the limits of this machine, and prints one table
@@ -52,6 +59,9 @@ struct Arguments {
     /// Seconds before, which do not
     #[arg(long, default_value_t = 3.0)]
     warm_up: f64,
+    /// Distinct workflow names sent
+    #[arg(long, default_value_t = 100_000)]
+    names: usize,
     /// A release build of the service, instead of building one
     #[arg(long, value_name = "FILE")]
     tracer: Option<PathBuf>,
@@ -78,24 +88,24 @@ fn main() -> Result<()> {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn bench(arguments: &Arguments) -> Result<()> {
-    let tracer = match &arguments.tracer {
-        Some(file) => file.canonicalize().with_context(|| format!("{} is not there", file.display()))?,
-        None => service::build()?,
+    let place = Place {
+        tracer: binary(arguments)?,
+        folder: arguments.folder.clone().unwrap_or_else(std::env::temp_dir),
+        settings: arguments.settings.clone(),
     };
-    let folder = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
     let stores = arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]);
     let mut table = Table::default();
     let rest = Rest {
-        tracer: &tracer,
-        folder: &folder,
+        place: &place,
         clients: &arguments.clients,
         length: Duration::try_from_secs_f64(arguments.seconds)?,
         warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
-        settings: &arguments.settings,
     };
     for store in stores {
         match arguments.what {
             What::Rest => rest.run(store, &mut table)?,
+            What::Memory => Memory { rest, names: arguments.names }.run(store, &mut table)?,
+            What::Start => start::run(&place, store, &mut table)?,
         }
     }
     println!("{}\n", table.text());
@@ -108,6 +118,13 @@ fn bench(arguments: &Arguments) -> Result<()> {
         missed => println!("missed:\n  {}", missed.join("\n  ")),
     }
     Ok(())
+}
+
+fn binary(arguments: &Arguments) -> Result<PathBuf> {
+    match &arguments.tracer {
+        Some(file) => file.canonicalize().with_context(|| format!("{} is not there", file.display())),
+        None => service::build(),
+    }
 }
 
 /// Says what goes on, for whoever waits.

@@ -1,6 +1,5 @@
 //! `rest`: the original contract, by one client and by many.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,30 +11,26 @@ use crate::limits::sqlite::Sqlite;
 use crate::load::{Load, Measured, drive, millis};
 use crate::process;
 use crate::progress;
-use crate::stand::{Cpu, Stand, Store};
+use crate::stand::{Cpu, Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
 
 /// How long limits are measured that need a while.
 const LIMIT_LENGTH: Duration = Duration::from_secs(3);
 
 /// Clients of the load that memory and rate are judged under.
-const USUAL_CLIENTS: usize = 64;
+pub(crate) const USUAL_CLIENTS: usize = 64;
 
 /// What to measure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rest<'a> {
-    /// The service's binary.
-    pub(crate) tracer: &'a Path,
-    /// Where data lives meanwhile.
-    pub(crate) folder: &'a Path,
+    /// The service's binary, and where data lives.
+    pub(crate) place: &'a Place,
     /// How many clients, one run each.
     pub(crate) clients: &'a [usize],
     /// What counts.
     pub(crate) length: Duration,
     /// What does not.
     pub(crate) warm_up: Duration,
-    /// Settings beside the shipped ones.
-    pub(crate) settings: &'a [String],
 }
 
 /// The limits of a store.
@@ -51,7 +46,7 @@ impl Rest<'_> {
     /// # Errors
     /// When something does not start, or the run is interrupted.
     pub(crate) fn run(&self, store: Store, table: &mut Table) -> Result<()> {
-        let stand = Stand::serving(self.tracer, self.folder, store, self.settings)?;
+        let stand = Stand::serving(self.place, store)?;
         let constant = Constant::start()?;
         let mut limits = match stand.url() {
             Some(url) => Limits::Postgres(Box::new(Postgres::new(&url)?)),

@@ -34,6 +34,17 @@ impl Store {
     }
 }
 
+/// Where stands are made, and with which service.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The service's binary.
+    pub(crate) tracer: PathBuf,
+    /// Below which the files of stands lie.
+    pub(crate) folder: PathBuf,
+    /// Settings of the service beside the shipped ones, each `key=value`.
+    pub(crate) settings: Vec<String>,
+}
+
 /// A store and perhaps the service over it.
 #[derive(Debug)]
 pub(crate) struct Stand {
@@ -41,37 +52,35 @@ pub(crate) struct Stand {
     service: Option<Service>,
     cluster: Option<Cluster>,
     folder: TempDir,
-    tracer: PathBuf,
-    settings: Vec<String>,
+    place: Place,
     store: Store,
 }
 
 impl Stand {
-    /// Makes an empty store, without a service yet; its files go below `parent`.
+    /// Makes an empty store, without a service yet.
     ///
     /// # Errors
     /// When there is no room for it, or PostgreSQL does not start.
-    pub(crate) fn new(tracer: &Path, parent: &Path, store: Store, settings: &[String]) -> Result<Self> {
+    pub(crate) fn new(place: &Place, store: Store) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tracer-bench-")
-            .tempdir_in(parent)
-            .with_context(|| format!("no folder in {}", parent.display()))?;
+            .tempdir_in(&place.folder)
+            .with_context(|| format!("no folder in {}", place.folder.display()))?;
         // PostgreSQL may run as another user, who has to get through.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let cluster = match store {
             Store::Embedded => None,
             Store::Postgres => Some(Cluster::start(folder.path())?),
         };
-        let tracer = tracer.to_owned();
-        Ok(Self { service: None, cluster, folder, tracer, settings: settings.to_vec(), store })
+        Ok(Self { service: None, cluster, folder, place: place.clone(), store })
     }
 
     /// Makes an empty store and starts the service over it.
     ///
     /// # Errors
     /// When either does not start.
-    pub(crate) fn serving(tracer: &Path, parent: &Path, store: Store, settings: &[String]) -> Result<Self> {
-        let mut stand = Self::new(tracer, parent, store, settings)?;
+    pub(crate) fn serving(place: &Place, store: Store) -> Result<Self> {
+        let mut stand = Self::new(place, store)?;
         stand.start()?;
         Ok(stand)
     }
@@ -156,7 +165,8 @@ impl Stand {
     }
 
     fn plan<'a>(&'a self, database: Option<&'a str>) -> Start<'a> {
-        Start { tracer: &self.tracer, folder: self.folder.path(), database, settings: &self.settings }
+        let Place { tracer, settings, .. } = &self.place;
+        Start { tracer, folder: self.folder.path(), database, settings }
     }
 }
 
