@@ -1,11 +1,11 @@
 //! TLS to PostgreSQL: what each `sslmode` accepts of a server.
 //!
-//! The certificates in `tls/` were made for this test and are trusted by nobody: an authority, a server named
-//! `localhost` with its key, and an authority that has nothing to do with them. They are valid for a hundred years.
+//! The certificates are made anew for each run: an authority, a server named `localhost`, and an authority that has
+//! nothing to do with them.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_postgres::{Client, NoTls};
 use tracer_core::detect::Policy;
 use tracer_core::repository::Repository;
@@ -21,13 +21,31 @@ async fn write(admin: &Client, file: &str, text: &str) {
     admin.batch_execute(&copy).await.expect("written");
 }
 
-async fn server_with_tls() -> (PrivateServer, Client) {
+/// An authority: its certificate in PEM, and with what it signs.
+fn authority(name: &str) -> (String, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = named(name, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    (certificate.pem(), Issuer::new(params, key))
+}
+
+fn named(name: &str, hosts: &[&str]) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).expect("names of hosts");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+async fn server_with_tls(issuer: &Issuer<'static, KeyPair>) -> (PrivateServer, Client) {
     let server = PrivateServer::start();
     let (admin, connection) =
         tokio_postgres::connect(&server.url("postgres"), NoTls).await.expect("a connection");
     tokio::spawn(connection);
-    write(&admin, "server.crt", include_str!("tls/server.pem")).await;
-    write(&admin, "server.key", include_str!("tls/server_key.pem")).await;
+    let key = KeyPair::generate().expect("a key");
+    let certificate = named("server", &["localhost"]).signed_by(&key, issuer).expect("a certificate");
+    write(&admin, "server.crt", &certificate.pem()).await;
+    write(&admin, "server.key", &key.serialize_pem()).await;
     admin.batch_execute("ALTER SYSTEM SET ssl = on").await.expect("set");
     admin.batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
     // The server reads its settings when it gets to it; a new connection is told what they are.
@@ -70,10 +88,16 @@ async fn opened(server: &PrivateServer, admin: &Client, host: &str, parameters: 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_sslmode_asks_for_what_it_says() {
-    let (server, admin) = server_with_tls().await;
-    let certificates = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/tls");
-    let ours = format!("sslrootcert={}", certificates.join("authority.pem").display());
-    let strange = format!("sslrootcert={}", certificates.join("stranger.pem").display());
+    let (ours, issuer) = authority("authority");
+    let (strange, _) = authority("stranger");
+    let (server, admin) = server_with_tls(&issuer).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = |name: &str, certificate: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, certificate).expect("written");
+        format!("sslrootcert={}", file.display())
+    };
+    let (ours, strange) = (root("ours.pem", &ours), root("strange.pem", &strange));
     for (host, parameters, expected) in [
         ("localhost", "sslmode=disable".to_owned(), "plain"),
         ("localhost", "sslmode=prefer".to_owned(), "tls"),
