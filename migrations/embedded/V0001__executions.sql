@@ -43,15 +43,30 @@ CREATE INDEX workflow_executions_started
 CREATE INDEX workflow_executions_workflow
     ON workflow_executions (workflow_name, started_at, execution_id);
 CREATE INDEX workflow_executions_correlation
-    ON workflow_executions (correlation_id) WHERE correlation_id IS NOT NULL;
+    ON workflow_executions (correlation_id, started_at, execution_id) WHERE correlation_id IS NOT NULL;
 -- What runs: counted by workflow, listed, and looked through for what has been silent for long.
 CREATE INDEX workflow_executions_running
     ON workflow_executions (workflow_name, started_at, execution_id, recorded_at) WHERE status = 'running';
+-- What may be rare: went wrong, had a bottleneck, took very long or short.
+CREATE INDEX workflow_executions_unsuccessful
+    ON workflow_executions (status, started_at, execution_id)
+    WHERE status IN ('failed', 'timed_out', 'cancelled');
 CREATE INDEX workflow_executions_bottleneck
-    ON workflow_executions (started_at, execution_id) WHERE worst_severity IS NOT NULL;
+    ON workflow_executions (worst_severity, started_at, execution_id) WHERE worst_severity IS NOT NULL;
+CREATE INDEX workflow_executions_duration
+    ON workflow_executions (duration_us) WHERE duration_us IS NOT NULL;
 -- What retention deletes next.
 CREATE INDEX workflow_executions_recorded
     ON workflow_executions (recorded_at);
+
+-- Finds executions by an attribute, newest first: the first 8 bytes of SHA-256 over its key and value.
+-- What is found is compared with the attributes themselves.
+CREATE TABLE execution_attributes (
+    digest INTEGER NOT NULL,
+    at     INTEGER NOT NULL,
+    id     BLOB    NOT NULL,
+    PRIMARY KEY (digest, at, id)
+) STRICT, WITHOUT ROWID;
 
 -- Keyed by execution and step without a rowid, so that the steps of an execution lie side by side.
 CREATE TABLE workflow_steps (

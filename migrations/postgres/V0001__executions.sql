@@ -38,13 +38,17 @@ CREATE TABLE workflow_executions (
 -- The listing, newest first, and that of one workflow.
 CREATE INDEX workflow_executions_newest ON workflow_executions (started_at DESC, execution_id DESC);
 CREATE INDEX workflow_executions_of_workflow ON workflow_executions (workflow_name, started_at DESC, execution_id DESC);
--- A client finds its execution by its own id.
-CREATE INDEX workflow_executions_correlation ON workflow_executions (correlation_id) WHERE correlation_id IS NOT NULL;
+-- A client finds its executions by its own id.
+CREATE INDEX workflow_executions_correlation ON workflow_executions (correlation_id, started_at DESC, execution_id DESC)
+    WHERE correlation_id IS NOT NULL;
 -- Counts of running executions, and the search for silent ones.
 CREATE INDEX workflow_executions_running ON workflow_executions (workflow_name, recorded_at) WHERE status = 'running';
--- The listing of ended executions that had a bottleneck.
-CREATE INDEX workflow_executions_bottleneck ON workflow_executions (started_at DESC, execution_id DESC)
+-- The listings of what may be rare: went wrong, had a bottleneck, took very long or short.
+CREATE INDEX workflow_executions_unsuccessful ON workflow_executions (status, started_at DESC, execution_id DESC)
+    WHERE status IN ('failed', 'timed_out', 'cancelled');
+CREATE INDEX workflow_executions_bottleneck ON workflow_executions (worst_severity, started_at DESC, execution_id DESC)
     WHERE worst_severity IS NOT NULL;
+CREATE INDEX workflow_executions_duration ON workflow_executions (duration_us) WHERE duration_us IS NOT NULL;
 -- The listing by attribute. Executions without attributes cost it nothing.
 CREATE INDEX workflow_executions_attributes ON workflow_executions USING gin (attributes jsonb_path_ops)
     WHERE attributes <> '{}'::jsonb;

@@ -132,7 +132,7 @@ pub struct Execution {
     pub recorded_at: Timestamp,
     /// Steps that had completed when it ended; zero while it runs.
     pub steps_completed: u64,
-    /// The worst verdict among its steps when it ended; none while it runs.
+    /// The worst verdict among its steps so far.
     pub worst: Option<Severity>,
 }
 

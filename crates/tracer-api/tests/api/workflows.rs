@@ -239,6 +239,20 @@ async fn executions_are_listed_newest_first_by_any_filter() {
 }
 
 #[tokio::test]
+async fn what_is_found_by_its_bottleneck_shows_it_while_it_runs() {
+    let service = start().await;
+    three(&service).await;
+    for path in ["/workflows?bottleneck=warning", "/workflows?status=running"] {
+        let found = service.get(path).await.expect(200)["workflows"][0].clone();
+        assert_eq!(
+            (&found["status"], &found["worst_bottleneck"]),
+            (&json!("running"), &json!("CRITICAL")),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn pages_hold_everything_once() {
     let service = start().await;
     let all = three(&service).await;

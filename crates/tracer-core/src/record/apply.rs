@@ -100,6 +100,7 @@ fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
         duration: None,
         recorded_at: now,
         steps_completed: 0,
+        worst: None,
     }
 }
 
@@ -252,6 +253,21 @@ fn finish(
     if step.status.is_judged() {
         step.bottleneck = judge_and_learn(policy, workflow, &step.name, &finish, now, set);
     }
+    if let Some(bottleneck) = &step.bottleneck {
+        worsen(step.execution, bottleneck.severity, set);
+    }
+}
+
+/// Notes a verdict on the execution, so that it is found by it while it still runs.
+fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
+    let Some(head) = set.executions.get_mut(&id).filter(|head| head.worst < Some(severity)) else { return };
+    head.worst = Some(severity);
+    match set.new_executions.get_mut(&id) {
+        Some(row) => row.worst = Some(severity),
+        None => {
+            set.worsened_executions.insert(id, severity);
+        }
+    }
 }
 
 /// Judges a duration by the history as it was before it, and then adds it. One that is no sample is
@@ -350,8 +366,7 @@ fn close_execution(
         set.written_steps.insert(key, Written::Update);
     }
     let bottlenecks = judged_steps(&closing.bottlenecks);
-    let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
-    write_end(end, times, closing.completed, worst, set);
+    write_end(end, times, closing.completed, set);
     learn_total(workflow, end.status, times, now, set);
     ExecutionEnded {
         id: end.id,
@@ -365,18 +380,14 @@ fn close_execution(
     }
 }
 
-fn write_end(
-    end: &EndExecution,
-    times: StepTimes,
-    steps_completed: u64,
-    worst: Option<Severity>,
-    set: &mut WorkingSet,
-) {
+fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &mut WorkingSet) {
+    let mut worst = None;
     if let Some(head) = set.executions.get_mut(&end.id) {
         head.status = end.status;
         head.ended_at = Some(times.ended_at);
         head.duration = Some(times.duration);
         head.steps_completed = steps_completed;
+        worst = head.worst;
     }
     if let Some(row) = set.new_executions.get_mut(&end.id) {
         row.status = end.status;
@@ -385,7 +396,6 @@ fn write_end(
         row.output.clone_from(&end.output);
         row.failure.clone_from(&end.failure);
         row.steps_completed = steps_completed;
-        row.worst = worst;
         return;
     }
     let stored = ExecutionEnd {
@@ -397,6 +407,7 @@ fn write_end(
         steps_completed,
         worst,
     };
+    set.worsened_executions.remove(&end.id);
     set.ended_executions.insert(end.id, stored);
 }
 

@@ -20,9 +20,7 @@ use crate::time::Timestamp;
 pub enum Lock {
     /// Not at all: it is only looked up.
     Look,
-    /// Against being ended.
-    Share,
-    /// Against everything.
+    /// Against every other batch: it may end, or turn worse with one of its steps.
     Update,
 }
 
@@ -59,14 +57,14 @@ impl FirstNeeds {
                 start.parent.into_iter().for_each(|parent| self.lock(parent, Lock::Look));
             }
             Command::StartStep(start) => {
-                self.lock(start.execution, Lock::Share);
+                self.lock(start.execution, Lock::Update);
                 self.steps.insert((start.execution, start.id));
                 if let Some(ParentStep::Named(parent)) = start.parent {
                     self.steps.insert((start.execution, parent));
                 }
             }
             Command::CompleteStep(complete) => {
-                self.lock(complete.execution, Lock::Share);
+                self.lock(complete.execution, Lock::Update);
                 self.steps.insert((complete.execution, complete.id));
             }
             Command::EndExecution(end) => {

@@ -35,6 +35,8 @@ pub struct ExecutionHead {
     pub recorded_at: Timestamp,
     /// Steps that had completed when it ended.
     pub steps_completed: u64,
+    /// The worst verdict among its steps so far.
+    pub worst: Option<Severity>,
 }
 
 /// What an ending execution needs to know of its steps.
@@ -116,6 +118,8 @@ pub struct WorkingSet {
     pub new_idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
     /// To insert: executions.
     pub new_executions: BTreeMap<ExecutionId, Execution>,
+    /// To update: executions that run on, and one of whose steps is the worst so far.
+    pub worsened_executions: BTreeMap<ExecutionId, Severity>,
     /// To update: executions that end.
     pub ended_executions: BTreeMap<ExecutionId, ExecutionEnd>,
     /// To write: which of `steps`, and how.

@@ -7,15 +7,16 @@ use tracer_core::name::WorkflowName;
 use tracer_core::payload::Payload;
 use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
 
+use super::attributes;
 use super::error::StoreError;
 use super::row::{
-    count, execution_status, optional_micros, optional_time, stored, stored_attributes, stored_failure,
-    stored_micros, text, time,
+    count, execution_status, optional_micros, optional_time, severity, stored, stored_attributes,
+    stored_failure, stored_micros, text, time,
 };
 
 const LOAD: &str = "\
 -- load_execution
-SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed
+SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -26,6 +27,12 @@ INSERT INTO workflow_executions
         worst_severity, steps_completed, simulated, correlation_id, version, parent_execution_id,
         link_trace_id, link_span_id, attributes, error, input, output)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+
+const WORSEN: &str = "\
+-- worsen_execution
+UPDATE workflow_executions
+   SET worst_severity = ?2
+ WHERE execution_id = ?1";
 
 const END: &str = "\
 -- end_execution
@@ -52,16 +59,21 @@ pub(super) fn load<'a>(
             duration: optional_micros(row, 4)?,
             recorded_at: time(row, 5)?,
             steps_completed: count(row, 6)?,
+            worst: severity(row, 7)?,
         };
         set.executions.insert(*id, head);
     }
     Ok(())
 }
 
-/// Writes the executions that are new and those that end.
+/// Writes the executions that are new, those that turned worse and those that end.
 pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreError> {
     for execution in set.new_executions.values() {
         insert(tx, execution)?;
+        attributes::insert(tx, execution)?;
+    }
+    for (id, worst) in &set.worsened_executions {
+        tx.prepare_cached(WORSEN)?.execute(params![id.to_bytes(), worst.to_stored()])?;
     }
     for (id, end) in &set.ended_executions {
         write_end(tx, *id, end)?;

@@ -1,24 +1,27 @@
 //! Listings of executions, newest start first, with filters.
 //!
-//! Invariant: every page walks an index from where the last one ended, so pages have no gaps and
-//! repeat nothing, and nothing is sorted but the few that run. Not here: single executions (`reads`).
+//! SQLite knows nothing of how many rows a condition leaves, so the index to walk is chosen here: where
+//! one of the conditions leaves few executions, these are read and sorted; otherwise an index that is
+//! sorted by start is walked until a page is full.
+//!
+//! Invariant: every page begins where the last one ended, so pages have no gaps and repeat nothing.
+//! Not here: single executions (`reads`).
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Transaction, params_from_iter};
-use serde_json::Value;
 use tracer_core::attributes::Attributes;
 use tracer_core::detect::Severity;
 use tracer_core::execution::{Execution, ExecutionStatus};
+use tracer_core::name::WorkflowName;
 use tracer_core::repository::{ExecutionCursor, ExecutionFilter};
 
 use super::error::StoreError;
-use super::row;
+use super::{attributes, row};
 
-const SELECT: &str =
-    concat!("-- executions\nSELECT ", row::execution_columns!(), "\n  FROM workflow_executions e");
+const SELECT: &str = concat!("-- executions\nSELECT ", row::execution_columns!(), "\n  FROM ");
 
-/// Those that run are few: SQLite, which does not know that, would rather walk all than sort these.
-const THAT_RUN: &str = " INDEXED BY workflow_executions_running";
+/// So many executions are read and sorted rather than walking past others in search of them.
+const FEW: usize = 1_000;
 
 /// Returns the executions that pass the filter, behind `after`.
 pub(super) fn executions(
@@ -27,119 +30,227 @@ pub(super) fn executions(
     after: Option<ExecutionCursor>,
     limit: usize,
 ) -> Result<Vec<Execution>, StoreError> {
-    let Some(severity) = filter.bottleneck else {
-        return select(tx, &Query::of(filter, after), filter, limit);
+    let Some(least) = filter.bottleneck else {
+        return select(tx, filter, None, after, limit);
     };
-    // What has ended knows its worst verdict, what runs does not yet: two questions, each with an
-    // index of its own, and the newest of both.
-    let mut found = select(tx, &Query::of(filter, after).ended_with(severity), filter, limit)?;
-    found.extend(select(tx, &Query::of(filter, after).running_with(severity), filter, limit)?);
+    // The index has the executions of each severity, newest first: the page is the newest of both.
+    let mut found = Vec::new();
+    for severity in [Severity::Warning, Severity::Critical].into_iter().filter(|s| *s >= least) {
+        found.extend(select(tx, filter, Some(severity), after, limit)?);
+    }
     found.sort_by_key(|execution| std::cmp::Reverse((execution.started_at, execution.id)));
     found.truncate(limit);
     Ok(found)
 }
 
-/// A question under construction.
-#[derive(Debug, Default)]
-struct Query {
-    conditions: Vec<&'static str>,
+/// A way to the executions that one condition leaves.
+#[derive(Clone, Debug, PartialEq)]
+struct Lead {
+    /// What is read, with the index that is walked.
+    from: &'static str,
+    /// The condition, as the index needs it written.
+    condition: &'static str,
     values: Vec<SqlValue>,
-    running: bool,
+    /// Whether the index gives the newest first.
+    is_sorted: bool,
+    /// What the index calls the start and the id.
+    order: [&'static str; 2],
+}
+
+impl Lead {
+    fn new(from: &'static str, condition: &'static str, values: Vec<SqlValue>) -> Self {
+        Self { from, condition, values, is_sorted: true, order: ["started_at", "execution_id"] }
+    }
+
+    fn unsorted(self) -> Self {
+        Self { is_sorted: false, ..self }
+    }
+
+    fn newest() -> Self {
+        Self::new("workflow_executions INDEXED BY workflow_executions_started", "true", Vec::new())
+    }
+
+    /// Returns the ways to what a filter asks for, the most telling conditions first.
+    fn all_of(filter: &ExecutionFilter, severity: Option<Severity>) -> Vec<Self> {
+        let mut leads = Vec::new();
+        if let Some(id) = &filter.correlation_id {
+            leads.push(Self::new(
+                "workflow_executions INDEXED BY workflow_executions_correlation",
+                "correlation_id = ?",
+                vec![id.as_str().to_owned().into()],
+            ));
+        }
+        leads.extend(filter.status.and_then(|status| Self::of_status(status, filter.workflow.as_ref())));
+        leads.extend(filter.attributes.iter().map(|(key, value)| Self {
+            order: ["at", "id"],
+            ..Self::new(
+                "execution_attributes CROSS JOIN workflow_executions ON execution_id = id",
+                "digest = ?",
+                vec![attributes::digest(key, value).into()],
+            )
+        }));
+        leads.extend(severity.map(|severity| {
+            Self::new(
+                "workflow_executions INDEXED BY workflow_executions_bottleneck",
+                "worst_severity = ?",
+                vec![i64::from(severity.to_stored()).into()],
+            )
+        }));
+        if let Some(workflow) = &filter.workflow {
+            leads.push(Self::new(
+                "workflow_executions INDEXED BY workflow_executions_workflow",
+                "workflow_name = ?",
+                vec![workflow.as_str().to_owned().into()],
+            ));
+        }
+        if filter.min_duration.is_some() || filter.max_duration.is_some() {
+            let least = filter.min_duration.map_or(0, row::stored_micros);
+            let most = filter.max_duration.map_or(i64::MAX, row::stored_micros);
+            let lead = Self::new(
+                "workflow_executions INDEXED BY workflow_executions_duration",
+                "duration_us BETWEEN ? AND ?",
+                vec![least.into(), most.into()],
+            );
+            leads.push(lead.unsorted());
+        }
+        leads
+    }
+
+    /// The status is written out, because only then an index of some states is one for the query. Most
+    /// executions are completed, and no index is of those. Those that run are sorted by workflow first.
+    fn of_status(status: ExecutionStatus, workflow: Option<&WorkflowName>) -> Option<Self> {
+        const UNSUCCESSFUL: &str = "workflow_executions INDEXED BY workflow_executions_unsuccessful";
+        const RUNNING: &str = "workflow_executions INDEXED BY workflow_executions_running";
+        let condition = match status {
+            ExecutionStatus::Running => {
+                return Some(match workflow {
+                    None => Self::new(RUNNING, "status = 'running'", Vec::new()).unsorted(),
+                    Some(name) => {
+                        let name = name.as_str().to_owned().into();
+                        Self::new(RUNNING, "status = 'running' AND workflow_name = ?", vec![name])
+                    }
+                });
+            }
+            ExecutionStatus::Completed => return None,
+            ExecutionStatus::Failed => "status = 'failed' AND status IN ('failed', 'timed_out', 'cancelled')",
+            ExecutionStatus::TimedOut => {
+                "status = 'timed_out' AND status IN ('failed', 'timed_out', 'cancelled')"
+            }
+            ExecutionStatus::Cancelled => {
+                "status = 'cancelled' AND status IN ('failed', 'timed_out', 'cancelled')"
+            }
+        };
+        Some(Self::new(UNSUCCESSFUL, condition, Vec::new()))
+    }
+
+    /// Chooses the index to walk.
+    fn choose(
+        tx: &Transaction<'_>,
+        filter: &ExecutionFilter,
+        severity: Option<Severity>,
+    ) -> Result<Self, StoreError> {
+        let mut least = FEW;
+        let (mut few, mut sorted) = (None, None);
+        for lead in Self::all_of(filter, severity) {
+            let left = lead.count(tx)?;
+            if left < least {
+                least = left;
+                few = Some(lead);
+            } else if lead.is_sorted && sorted.is_none() {
+                sorted = Some(lead);
+            }
+        }
+        Ok(few.or(sorted).unwrap_or_else(Self::newest))
+    }
+
+    /// Returns how many executions the condition leaves, or [`FEW`] if there are more.
+    fn count(&self, tx: &Transaction<'_>) -> Result<usize, StoreError> {
+        let Self { from, condition, .. } = self;
+        let from = from.split_once(" CROSS JOIN").map_or(*from, |(index, _)| index);
+        let sql = format!(
+            "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {FEW})"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let left = statement.query_row(params_from_iter(&self.values), |row| row.get::<_, i64>(0))?;
+        Ok(usize::try_from(left).unwrap_or(FEW))
+    }
+}
+
+/// A statement and the values of its parameters.
+#[derive(Debug)]
+struct Query {
+    sql: String,
+    values: Vec<SqlValue>,
 }
 
 impl Query {
-    fn of(filter: &ExecutionFilter, after: Option<ExecutionCursor>) -> Self {
-        let mut query = Self::default();
+    /// Asks for `limit` rows at most, or for all of them.
+    fn new(
+        lead: Lead,
+        filter: &ExecutionFilter,
+        severity: Option<Severity>,
+        after: Option<ExecutionCursor>,
+        limit: Option<usize>,
+    ) -> Self {
+        let [at, id] = lead.order;
+        let mut query =
+            Self { sql: format!("{SELECT}{}\n WHERE {}", lead.from, lead.condition), values: lead.values };
         if let Some(workflow) = &filter.workflow {
-            query.add("workflow_name = ?", workflow.as_str().to_owned());
+            query.and("workflow_name = ?", workflow.as_str().to_owned());
         }
-        match filter.status {
-            Some(ExecutionStatus::Running) => query.that_run(),
-            Some(status) => query.add("status = ?", status.as_str().to_owned()),
-            None => {}
+        if let Some(status) = filter.status {
+            query.and("status = ?", status.as_str().to_owned());
+        }
+        if let Some(severity) = severity {
+            query.and("worst_severity = ?", i64::from(severity.to_stored()));
         }
         if let Some(id) = &filter.correlation_id {
-            query.add("correlation_id = ?", id.as_str().to_owned());
+            query.and("correlation_id = ?", id.as_str().to_owned());
         }
         if let Some(from) = filter.started_after {
-            query.add("started_at >= ?", from.as_micros());
+            query.and(&format!("{at} >= ?"), from.as_micros());
         }
         if let Some(until) = filter.started_before {
-            query.add("started_at < ?", until.as_micros());
+            query.and(&format!("{at} < ?"), until.as_micros());
         }
         if let Some(least) = filter.min_duration {
-            query.add("duration_us >= ?", row::stored_micros(least));
+            query.and("duration_us >= ?", row::stored_micros(least));
         }
         if let Some(most) = filter.max_duration {
-            query.add("duration_us <= ?", row::stored_micros(most));
-        }
-        if !filter.attributes.is_empty() {
-            query.conditions.push("attributes <> '{}'");
+            query.and("duration_us <= ?", row::stored_micros(most));
         }
         if let Some(after) = after {
-            query.add("(started_at, execution_id) < (?, ?)", after.started_at.as_micros());
+            query.and(&format!("({at}, {id}) < (?, ?)"), after.started_at.as_micros());
             query.values.push(after.id.to_bytes().to_vec().into());
+        }
+        query.sql.push_str(&format!("\n ORDER BY {at} DESC, {id} DESC"));
+        if let Some(limit) = limit {
+            query.sql.push_str("\n LIMIT ?");
+            query.values.push(super::reads::sql_limit(limit).into());
         }
         query
     }
 
-    fn add(&mut self, condition: &'static str, value: impl Into<SqlValue>) {
-        self.conditions.push(condition);
+    fn and(&mut self, condition: &str, value: impl Into<SqlValue>) {
+        self.sql.push_str("\n   AND ");
+        self.sql.push_str(condition);
         self.values.push(value.into());
-    }
-
-    /// The status is written out, because only then the index of those that run is one for the query.
-    fn that_run(&mut self) {
-        self.conditions.push("status = 'running'");
-        self.running = true;
-    }
-
-    fn ended_with(mut self, severity: Severity) -> Self {
-        self.add("worst_severity >= ?", i64::from(severity.to_stored()));
-        self
-    }
-
-    fn running_with(mut self, severity: Severity) -> Self {
-        self.that_run();
-        self.add(
-            "EXISTS (SELECT 1 FROM workflow_steps s INDEXED BY workflow_steps_judged \
-                      WHERE s.execution_id = e.execution_id AND s.severity >= ?)",
-            i64::from(severity.to_stored()),
-        );
-        self
-    }
-
-    /// Returns the statement; `limit` rows at most, all of them if none.
-    fn sql(&self, limit: Option<usize>) -> String {
-        let mut sql = String::from(SELECT);
-        if self.running {
-            sql.push_str(THAT_RUN);
-        }
-        for (n, condition) in self.conditions.iter().enumerate() {
-            sql.push_str(if n == 0 { "\n WHERE " } else { "\n   AND " });
-            sql.push_str(condition);
-        }
-        sql.push_str("\n ORDER BY started_at DESC, execution_id DESC");
-        if limit.is_some() {
-            sql.push_str("\n LIMIT ?");
-        }
-        sql
     }
 }
 
-/// Reads rows until `limit` of them have the attributes asked for: these are compared here, because
-/// SQLite would write some numbers otherwise than they were given.
+/// Reads rows until `limit` of them have the attributes asked for.
 fn select(
     tx: &Transaction<'_>,
-    query: &Query,
     filter: &ExecutionFilter,
+    severity: Option<Severity>,
+    after: Option<ExecutionCursor>,
     limit: usize,
 ) -> Result<Vec<Execution>, StoreError> {
+    let lead = Lead::choose(tx, filter, severity)?;
     let sql_limit = filter.attributes.is_empty().then_some(limit);
-    let mut statement = tx.prepare_cached(&query.sql(sql_limit))?;
-    let values =
-        query.values.iter().cloned().chain(sql_limit.map(|limit| super::reads::sql_limit(limit).into()));
-    let mut rows = statement.query(params_from_iter(values))?;
+    let query = Query::new(lead, filter, severity, after, sql_limit);
+    let mut statement = tx.prepare_cached(&query.sql)?;
+    let mut rows = statement.query(params_from_iter(query.values))?;
     let mut found = Vec::new();
     while found.len() < limit
         && let Some(next) = rows.next()?
@@ -152,80 +263,120 @@ fn select(
     Ok(found)
 }
 
-fn has_all(attributes: &Attributes, wanted: &[(String, String)]) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| attributes.entries().get(key).is_some_and(|found| is_written(found, value)))
-}
-
-/// Returns whether a value is a text, a number or a truth value that is written like this.
-fn is_written(found: &Value, wanted: &str) -> bool {
-    match found {
-        Value::String(text) => text == wanted,
-        Value::Number(number) => number.to_string() == wanted,
-        Value::Bool(truth) => wanted == if *truth { "true" } else { "false" },
-        Value::Null | Value::Array(_) | Value::Object(_) => false,
-    }
+/// Returns whether each value is a text, a number or a truth value that is written like this. Compared
+/// here, because SQLite would write some numbers otherwise than they were given.
+fn has_all(found: &Attributes, wanted: &[(String, String)]) -> bool {
+    wanted.iter().all(|(key, value)| {
+        let written = found.entries().get(key).and_then(attributes::written);
+        written.is_some_and(|written| written == *value)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;
     use tracer_core::ids::ExecutionId;
-    use tracer_core::name::{CorrelationId, WorkflowName};
+    use tracer_core::name::CorrelationId;
     use tracer_core::time::{Micros, Timestamp};
 
     use super::super::{file, migrate};
     use super::*;
 
-    /// The lines of SQLite's plan, without the names of its automatic parts.
-    fn plan(connection: &Connection, query: &Query) -> String {
-        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql(None));
+    /// The lines of SQLite's plan.
+    fn plan(connection: &Connection, query: Query) -> String {
+        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql);
         let mut statement = connection.prepare(&sql).unwrap();
-        let lines = statement
-            .query_map(params_from_iter(query.values.clone()), |row| row.get::<_, String>(3))
-            .unwrap();
+        let lines =
+            statement.query_map(params_from_iter(query.values), |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     }
 
-    #[test]
-    fn every_listing_walks_an_index() {
+    fn database() -> Connection {
         let mut connection = file::open_in_memory().unwrap();
         migrate::migrate(&mut connection).unwrap();
-        let after =
-            ExecutionCursor { started_at: Timestamp::from_millis(1), id: ExecutionId::from_u128(7).unwrap() };
-        let all = ExecutionFilter::default();
-        let workflow = ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..all.clone() };
-        let since = ExecutionFilter { started_after: Some(Timestamp::from_millis(5)), ..workflow.clone() };
-        let correlated = ExecutionFilter { correlation_id: CorrelationId::new("c").ok(), ..all.clone() };
-        let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..workflow.clone() };
-        let long = ExecutionFilter { min_duration: Some(Micros::from_secs(1)), ..all.clone() };
-        let plans = [
-            Query::of(&all, None),
-            Query::of(&all, Some(after)),
-            Query::of(&long, Some(after)),
-            Query::of(&workflow, None),
-            Query::of(&workflow, Some(after)),
-            Query::of(&since, Some(after)),
-            Query::of(&correlated, None),
-            Query::of(&running, None),
-            Query::of(&all, None).running_with(Severity::Critical),
-            Query::of(&all, None).ended_with(Severity::Critical),
-        ]
-        .map(|query| plan(&connection, &query));
+        connection
+    }
+
+    #[test]
+    fn every_condition_walks_its_index_from_where_the_last_page_ended() {
+        let connection = database();
+        let id = ExecutionId::from_u128(7).unwrap();
+        let after = ExecutionCursor { started_at: Timestamp::from_millis(1), id };
+        let all = ExecutionFilter::default;
+        let filters = [
+            ExecutionFilter { correlation_id: CorrelationId::new("c").ok(), ..all() },
+            ExecutionFilter { status: Some(ExecutionStatus::Running), ..all() },
+            ExecutionFilter {
+                workflow: WorkflowName::new("etl").ok(),
+                status: Some(ExecutionStatus::Running),
+                ..all()
+            },
+            ExecutionFilter { status: Some(ExecutionStatus::Failed), ..all() },
+            ExecutionFilter { status: Some(ExecutionStatus::TimedOut), ..all() },
+            ExecutionFilter { status: Some(ExecutionStatus::Cancelled), ..all() },
+            ExecutionFilter { attributes: vec![("region".into(), "eu".into())], ..all() },
+            ExecutionFilter { bottleneck: Some(Severity::Critical), ..all() },
+            ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..all() },
+            ExecutionFilter { min_duration: Some(Micros::from_secs(1)), ..all() },
+        ];
+        let newest = Query::new(Lead::newest(), &all(), None, Some(after), Some(1));
+        let mut plans = vec![plan(&connection, newest)];
+        for filter in &filters {
+            for lead in Lead::all_of(filter, filter.bottleneck) {
+                let query = Query::new(lead, filter, filter.bottleneck, Some(after), Some(1));
+                plans.push(plan(&connection, query));
+            }
+        }
+        let by = |index: &str, condition: &str| {
+            format!(
+                "SEARCH workflow_executions USING INDEX workflow_executions_{index} ({condition}(started_at,execution_id)<(?,?))"
+            )
+        };
+        let sorted = "; USE TEMP B-TREE FOR ORDER BY";
         let expected = [
-            "SCAN e USING INDEX workflow_executions_started",
-            "SEARCH e USING INDEX workflow_executions_started ((started_at,execution_id)<(?,?))",
-            "SEARCH e USING INDEX workflow_executions_started ((started_at,execution_id)<(?,?))",
-            "SEARCH e USING INDEX workflow_executions_workflow (workflow_name=?)",
-            "SEARCH e USING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?))",
-            "SEARCH e USING INDEX workflow_executions_workflow (workflow_name=? AND started_at>? AND (started_at,execution_id)<(?,?))",
-            "SEARCH e USING INDEX workflow_executions_correlation (correlation_id=?); USE TEMP B-TREE FOR ORDER BY",
-            "SEARCH e USING INDEX workflow_executions_running (workflow_name=?)",
-            "SCAN e USING INDEX workflow_executions_running; SEARCH s EXISTS USING COVERING INDEX workflow_steps_judged (execution_id=? AND severity>?); USE TEMP B-TREE FOR ORDER BY",
-            "SCAN e USING INDEX workflow_executions_bottleneck",
+            by("started", ""),
+            by("correlation", "correlation_id=? AND "),
+            format!("SCAN workflow_executions USING INDEX workflow_executions_running{sorted}"),
+            by("running", "workflow_name=? AND "),
+            by("workflow", "workflow_name=? AND "),
+            by("unsuccessful", "status=? AND "),
+            by("unsuccessful", "status=? AND "),
+            by("unsuccessful", "status=? AND "),
+            "SEARCH execution_attributes USING PRIMARY KEY (digest=? AND (at,id)<(?,?)); \
+             SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)"
+                .to_owned(),
+            by("bottleneck", "worst_severity=? AND "),
+            by("workflow", "workflow_name=? AND "),
+            format!(
+                "SEARCH workflow_executions USING INDEX workflow_executions_duration (duration_us>? AND duration_us<?){sorted}"
+            ),
         ];
         assert_eq!(plans, expected);
+    }
+
+    #[test]
+    fn the_condition_that_leaves_least_leads_and_where_all_leave_many_the_first_one_in_order() {
+        let mut connection = database();
+        let insert =
+            "INSERT INTO workflow_executions (execution_id, workflow_name, status, started_at, recorded_at)
+            WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
+            SELECT CAST(printf('%016d', n) AS BLOB), 'w' || (n % 2),
+                   CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'running' END, n, n FROM n";
+        connection.execute(insert, []).unwrap();
+        let tx = connection.transaction().unwrap();
+        let of = |workflow: &str, status| {
+            let workflow = WorkflowName::new(workflow).ok();
+            let filter = ExecutionFilter { workflow, status: Some(status), ..ExecutionFilter::default() };
+            let lead = Lead::choose(&tx, &filter, None).unwrap();
+            lead.from.rsplit('_').next().unwrap().to_owned()
+        };
+        assert_eq!(of("w1", ExecutionStatus::Failed), "unsuccessful");
+        assert_eq!(of("w1", ExecutionStatus::Completed), "workflow");
+        assert_eq!(of("w1", ExecutionStatus::Running), "running");
+        let any = ExecutionFilter::default;
+        let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() };
+        assert_eq!(Lead::choose(&tx, &running, None).unwrap(), Lead::newest(), "so many are not sorted");
+        assert_eq!(Lead::choose(&tx, &any(), None).unwrap(), Lead::newest());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Not here: what a command means (`tracer_core::record`), how commands become batches (`writer`).
 
+mod attributes;
 mod baselines;
 mod batch;
 mod error;

@@ -15,7 +15,7 @@ use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::error::StoreError;
 use super::thread::WriteThread;
-use super::{idempotency, row};
+use super::{attributes, idempotency, row};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -194,6 +194,7 @@ pub(super) fn prune_executions(
             done.more = true;
             return Ok(done);
         }
+        attributes::delete(tx, id)?;
         tx.prepare_cached(DELETE_EXECUTION)?.execute([id.to_bytes()])?;
         left -= 1;
         done.executions += 1;

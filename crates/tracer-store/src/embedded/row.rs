@@ -122,7 +122,8 @@ fn json<T: serde::de::DeserializeOwned>(text: &str, what: &'static str) -> Resul
     serde_json::from_str(text).map_err(|error| StoreError::stored(what, error))
 }
 
-fn attributes(row: &Row<'_>, column: usize) -> Result<Attributes, StoreError> {
+/// Reads attributes.
+pub(super) fn attributes(row: &Row<'_>, column: usize) -> Result<Attributes, StoreError> {
     match text(row, column)? {
         "{}" => Ok(Attributes::default()),
         written => json(written, "set of attributes"),
@@ -133,7 +134,8 @@ fn failure(row: &Row<'_>, column: usize) -> Result<Option<Failure>, StoreError> 
     optional_text(row, column)?.map(|written| json(written, "error")).transpose()
 }
 
-fn severity(row: &Row<'_>, column: usize) -> Result<Option<Severity>, StoreError> {
+/// Reads a severity that may be missing.
+pub(super) fn severity(row: &Row<'_>, column: usize) -> Result<Option<Severity>, StoreError> {
     Ok(row.get::<_, Option<i16>>(column)?.and_then(Severity::from_stored))
 }
 

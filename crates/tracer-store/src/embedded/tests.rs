@@ -28,7 +28,7 @@ async fn try_record(store: &EmbeddedStore, steps: u64) -> Result<ExecutionId, Re
         workflow: WorkflowName::from_stored("etl"),
         correlation_id: None,
         version: None,
-        attributes: Default::default(),
+        attributes: serde_json::from_str(r#"{"region": "eu", "size": 1, "list": [1]}"#).unwrap(),
         input: None,
         started_at: NOW,
         parent: None,
@@ -166,6 +166,7 @@ async fn portions_delete_whole_executions_and_nothing_else() {
     for steps in [0, 1, 9, 10, 11, 35] {
         record(&store, steps).await;
     }
+    assert_eq!(rows(&store, "execution_attributes").await, 2 * 6, "a list is found by nothing");
     let later = NOW + Micros::from_days(31);
     let usual = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };
     for portion in [1, 7, 10] {
@@ -178,7 +179,9 @@ async fn portions_delete_whole_executions_and_nothing_else() {
     }
     let pruned = retention::prune(&store.thread, later, usual, 10).await.unwrap();
     assert_eq!(pruned, Pruned { executions: 6, ..Pruned::default() });
-    assert_eq!((rows(&store, "workflow_steps").await, rows(&store, "workflow_executions").await), (0, 0));
+    for table in ["workflow_steps", "workflow_executions", "execution_attributes"] {
+        assert_eq!(rows(&store, table).await, 0, "{table}");
+    }
     assert_eq!(samples(&store).await, 66);
 }
 

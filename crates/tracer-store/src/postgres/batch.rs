@@ -216,10 +216,8 @@ async fn begin(session: &Session, requests: &[Request]) -> Result<WorkingSet, St
         pipeline.execute(&statements.claim_idempotency, idempotency::claim(&needs.idempotency, now));
         pipeline.query(&statements.lock_idempotency, idempotency::lock(&needs.idempotency))
     });
-    let locked = (!locks.lock.is_empty()).then(|| {
-        let lock = if locks.update { &statements.lock_executions } else { &statements.share_executions };
-        pipeline.query(lock, vec![Box::new(locks.lock)])
-    });
+    let locked = (!locks.lock.is_empty())
+        .then(|| pipeline.query(&statements.lock_executions, vec![Box::new(locks.lock)]));
     let looked = (!locks.look.is_empty())
         .then(|| pipeline.query(&statements.look_executions, vec![Box::new(locks.look)]));
     let steps =
@@ -259,6 +257,9 @@ async fn save_and_commit(
     if !set.new_executions.is_empty() {
         pipeline.execute(&statements.enter_directory, executions::enter_directory(set));
         pipeline.execute(&statements.insert_executions, executions::insert(set));
+    }
+    if !set.worsened_executions.is_empty() {
+        pipeline.execute(&statements.worsen_executions, executions::worsen(set));
     }
     if !set.ended_executions.is_empty() {
         pipeline.execute(&statements.end_executions, executions::end(set));

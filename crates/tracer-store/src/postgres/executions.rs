@@ -31,7 +31,7 @@ WITH months AS MATERIALIZED (
     SELECT min(recorded_month) AS low, max(recorded_month) AS high
       FROM execution_directory WHERE execution_id = ANY($1))
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.recorded_at,
-       e.steps_completed
+       e.steps_completed, e.worst_severity
   FROM workflow_executions AS e
  WHERE e.execution_id = ANY($1)
    AND e.recorded_month >= (SELECT low FROM months) AND e.recorded_month <= (SELECT high FROM months)
@@ -42,8 +42,7 @@ SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.du
 }
 
 pub(super) const LOOK: &str = heads!("look_executions", "");
-pub(super) const LOCK_SHARE: &str = heads!("share_executions", "FOR SHARE OF e");
-pub(super) const LOCK_UPDATE: &str = heads!("lock_executions", "FOR UPDATE OF e");
+pub(super) const LOCK: &str = heads!("lock_executions", "FOR UPDATE OF e");
 
 pub(super) const ENTER_DIRECTORY: &str = "\
 -- enter_directory
@@ -63,6 +62,13 @@ SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7, n.c8, n.c9,
               $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::uuid[],
               $16::bigint[], $17::boolean[], $18::timestamptz[], $19::bigint[], $20::smallint[])
        AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20)";
+
+pub(super) const WORSEN: &str = "\
+-- worsen_executions
+UPDATE workflow_executions AS e
+   SET worst_severity = n.worst
+  FROM unnest($1::uuid[], $2::date[], $3::smallint[]) AS n (id, month, worst)
+ WHERE e.execution_id = n.id AND e.recorded_month = n.month";
 
 pub(super) const END: &str = "\
 -- end_executions
@@ -87,25 +93,16 @@ pub(super) struct Locks {
     pub(super) look: Vec<Bits>,
     /// To lock.
     pub(super) lock: Vec<Bits>,
-    /// Whether `lock` is to be held against everything, and not only against being ended.
-    pub(super) update: bool,
 }
 
 impl Locks {
     /// Sorts out what a batch needs.
-    ///
-    /// Two kinds of locks cannot be taken in one statement, and in two they would not be taken in one order: of two
-    /// batches, each could hold what the other wants next. So if one execution of a batch ends, all are held alike.
     pub(super) fn of(needs: &BTreeMap<ExecutionId, Lock>) -> Self {
         let mut locks = Self::default();
         for (id, lock) in needs {
             match lock {
                 Lock::Look => locks.look.push(Bits::from(*id)),
-                Lock::Share => locks.lock.push(Bits::from(*id)),
-                Lock::Update => {
-                    locks.lock.push(Bits::from(*id));
-                    locks.update = true;
-                }
+                Lock::Update => locks.lock.push(Bits::from(*id)),
             }
         }
         locks
@@ -129,6 +126,7 @@ pub(super) fn read_heads(
             duration: row::length(row, "duration_us")?,
             recorded_at: row::some_instant(row, "recorded_at")?,
             steps_completed: row::count(row, "steps_completed")?,
+            worst: worst(row)?,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }
@@ -168,7 +166,7 @@ pub(super) fn read(row: &Row, with_payloads: bool) -> Result<Execution, StoreErr
         simulated: row::get(row, "simulated")?,
         recorded_at: row::some_instant(row, "recorded_at")?,
         steps_completed: row::count(row, "steps_completed")?,
-        worst: row::get::<Option<i16>>(row, "worst_severity")?.and_then(Severity::from_stored),
+        worst: worst(row)?,
     })
 }
 
@@ -222,6 +220,23 @@ pub(super) fn end(set: &WorkingSet) -> Params<'_> {
         column(&rows, |(.., end)| stored_count(end.steps_completed)),
         column(&rows, |(.., end)| end.worst.map(Severity::to_stored)),
     ]
+}
+
+/// The parameters of [`WORSEN`].
+pub(super) fn worsen(set: &WorkingSet) -> Params<'_> {
+    let worsened = set.worsened_executions.iter();
+    // What turns worse was loaded, so that its month is known.
+    let rows: Vec<_> =
+        worsened.filter_map(|(id, worst)| Some((*id, set.executions.get(id)?.recorded_at, *worst))).collect();
+    vec![
+        column(&rows, |(id, ..)| Bits::from(*id)),
+        column(&rows, |(_, recorded_at, _)| Month::of(*recorded_at).date()),
+        column(&rows, |(.., worst)| worst.to_stored()),
+    ]
+}
+
+fn worst(row: &Row) -> Result<Option<Severity>, StoreError> {
+    Ok(row::get::<Option<i16>>(row, "worst_severity")?.and_then(Severity::from_stored))
 }
 
 fn status(row: &Row) -> Result<ExecutionStatus, StoreError> {

@@ -9,6 +9,7 @@
 
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
+use tracer_core::detect::Severity;
 use tracer_core::execution::Execution;
 use tracer_core::repository::{ExecutionCursor, ExecutionFilter, RepositoryError};
 
@@ -51,9 +52,9 @@ fn query(filter: &ExecutionFilter, after: Option<ExecutionCursor>, limit: usize)
     let mut conditions = Conditions::of(filter, after);
     let limit = conditions.value(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8);
     let columns = executions::COLUMNS;
-    let select = |more: &str| {
-        let all: Vec<&str> =
-            conditions.sql.iter().map(String::as_str).chain([more]).filter(|c| !c.is_empty()).collect();
+    let select = |severity: Option<Severity>| {
+        let severity = severity.map(|severity| format!("e.worst_severity = {}", severity.to_stored()));
+        let all: Vec<&str> = conditions.sql.iter().chain(&severity).map(String::as_str).collect();
         let filter =
             if all.is_empty() { String::new() } else { format!("\n WHERE {}", all.join("\n   AND ")) };
         format!(
@@ -62,18 +63,16 @@ fn query(filter: &ExecutionFilter, after: Option<ExecutionCursor>, limit: usize)
         )
     };
     let sql = match filter.bottleneck {
-        None => format!("-- {NAME}\n{}", select("")),
-        Some(severity) => {
-            let worst = severity.to_stored();
-            // An ended execution knows its worst verdict; a running one must ask its steps.
-            let ended = select(&format!("e.worst_severity >= {worst}"));
-            let running = select(&format!(
-                "e.status = 'running' AND e.worst_severity IS NULL AND EXISTS (SELECT 1 FROM workflow_steps AS s \
-                 WHERE s.execution_id = e.execution_id AND s.recorded_month = e.recorded_month AND s.severity >= {worst})"
-            ));
+        None => format!("-- {NAME}\n{}", select(None)),
+        Some(least) => {
+            // The index has the executions of each severity, newest first: all of them are one merge.
+            let severities = [Severity::Warning, Severity::Critical].into_iter().filter(|s| *s >= least);
+            let parts: Vec<String> =
+                severities.map(|severity| format!("({})", select(Some(severity)))).collect();
             format!(
-                "-- {NAME}\nSELECT * FROM (\n({ended})\nUNION ALL\n({running})) AS found\n \
-                 ORDER BY started_at DESC, execution_id DESC\n LIMIT {limit}"
+                "-- {NAME}\nSELECT * FROM (\n{}) AS found\n \
+                 ORDER BY started_at DESC, execution_id DESC\n LIMIT {limit}",
+                parts.join("\nUNION ALL\n")
             )
         }
     };
@@ -87,7 +86,7 @@ impl Conditions {
             conditions.add("e.workflow_name =", workflow.as_str().to_owned(), Type::TEXT);
         }
         if let Some(status) = filter.status {
-            // Ours, not a client's; and as a constant it can be matched with the index of running executions.
+            // Ours, not a client's; and as a constant it can be matched with the indexes of some states.
             conditions.sql.push(format!("e.status = '{}'", status.as_str()));
         }
         if let Some(id) = &filter.correlation_id {

@@ -1,7 +1,7 @@
 //! Steps: how their rows are found, locked, written and read.
 //!
-//! Invariant: whoever writes a step holds its execution: shared to write one step, alone to end the execution. So the
-//! steps that an ending execution closes need no lock of their own.
+//! Invariant: whoever writes a step holds its execution. So the steps that an ending execution closes need no lock of
+//! their own.
 //! Not here: which steps a batch needs (`tracer_core::record`).
 
 use std::collections::{BTreeSet, HashMap};

@@ -123,7 +123,6 @@ async fn recording_looks_up_keys_in_the_partition_of_the_month_and_nothing_else(
     bench.send(end(execution.id)).await;
     let directory = "execution_directory_pkey";
     for (query, expected) in [
-        ("share_executions", format!("{directory}, workflow_executions_2026_03_pkey")),
         ("lock_executions", format!("{directory}, workflow_executions_2026_03_pkey")),
         ("lock_steps", format!("{directory}, workflow_steps_2026_03_pkey")),
         ("closing_steps", format!("{directory}, workflow_steps_2026_03_pkey")),
@@ -174,12 +173,20 @@ async fn listings_use_their_indexes() {
     for (filter, index) in [
         (any(), "started_at_execution_id_idx"),
         (ExecutionFilter { workflow: one, ..any() }, "workflow_name_started_at_execut_idx"),
-        (ExecutionFilter { correlation_id: Some(correlation("1-7")), ..any() }, "correlation_id_idx"),
+        (ExecutionFilter { correlation_id: Some(correlation("1-7")), ..any() }, "correlation_id_started_at_execu_idx"),
         (
             ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() },
             "workflow_name_recorded_at_idx",
         ),
-        (ExecutionFilter { bottleneck: Some(Severity::Critical), ..any() }, "started_at_execution_id_idx1"),
+        (
+            ExecutionFilter { status: Some(ExecutionStatus::Failed), ..any() },
+            "status_started_at_execution_id_idx",
+        ),
+        (
+            ExecutionFilter { bottleneck: Some(Severity::Critical), ..any() },
+            "worst_severity_started_at_execu_idx",
+        ),
+        (ExecutionFilter { min_duration: Some(Micros::from_days(1)), ..any() }, "duration_us_idx"),
         (ExecutionFilter { attributes: vec![("number".into(), "77".into())], ..any() }, "attributes_idx"),
     ] {
         bench.forget();

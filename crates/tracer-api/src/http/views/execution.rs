@@ -176,7 +176,7 @@ pub struct ExecutionView {
     /// Steps that completed, once it has ended; `null` while it runs.
     #[schema(example = 5)]
     pub steps_completed: Option<u64>,
-    /// The worst verdict among its steps, once it has ended.
+    /// The worst verdict among its steps so far; one still running counts once it has ended.
     #[schema(value_type = Option<String>, example = "CRITICAL")]
     pub worst_bottleneck: Option<Severity>,
     /// The client's own id.

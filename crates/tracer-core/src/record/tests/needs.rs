@@ -27,6 +27,7 @@ fn running(id: ExecutionId) -> (ExecutionId, ExecutionHead) {
         duration: None,
         recorded_at: NOON,
         steps_completed: 0,
+        worst: None,
     };
     (id, head)
 }
@@ -41,8 +42,8 @@ fn admitted(requests: &[Request]) -> Vec<bool> {
 fn each_command_locks_what_it_must_and_no_more() {
     let (parent, id) = (start("etl").id, start("etl").id);
     let locks = |requests: &[Request]| FirstNeeds::of(requests).executions.get(&id).copied();
-    assert_eq!(locks(&[at_noon(step(id, "load"))]), Some(Lock::Share));
-    assert_eq!(locks(&[at_noon(complete(id, step_id(1), completed(5)))]), Some(Lock::Share));
+    assert_eq!(locks(&[at_noon(step(id, "load"))]), Some(Lock::Update));
+    assert_eq!(locks(&[at_noon(complete(id, step_id(1), completed(5)))]), Some(Lock::Update));
     assert_eq!(locks(&[at_noon(StartExecution { id, ..start("etl") })]), Some(Lock::Look));
     assert_eq!(locks(&[at_noon(StartExecution { parent: Some(id), ..start("etl") })]), Some(Lock::Look));
     assert_eq!(

@@ -93,6 +93,11 @@ impl Shelf {
         for (id, execution) in set.new_executions {
             assert!(self.executions.insert(id, execution).is_none(), "{id} is inserted twice");
         }
+        for (id, severity) in set.worsened_executions {
+            let execution = self.executions.get_mut(&id).unwrap();
+            assert!(execution.status == ExecutionStatus::Running && execution.worst < Some(severity));
+            execution.worst = Some(severity);
+        }
         for (id, end) in set.ended_executions {
             let execution = self.executions.get_mut(&id).unwrap();
             assert_eq!(execution.status, ExecutionStatus::Running);
@@ -125,5 +130,6 @@ fn head_of(execution: &Execution) -> ExecutionHead {
         duration: execution.duration,
         recorded_at: execution.recorded_at,
         steps_completed: execution.steps_completed,
+        worst: execution.worst,
     }
 }

@@ -125,6 +125,7 @@ pub async fn by_the_worst_verdict(lab: Lab) {
 pub async fn by_the_verdicts_of_running_executions(lab: Lab) {
     let ids = judged(&lab).await;
     assert_eq!(lab.list(&as_bad_as(Severity::Warning)).await, [ids[3], ids[2], ids[1]]);
+    assert_eq!(lab.execution(ids[1]).await.worst, Some(Severity::Warning), "it shows why it is found");
     lab.end(ids[2]).await;
     assert_eq!(
         lab.list(&as_bad_as(Severity::Critical)).await,
