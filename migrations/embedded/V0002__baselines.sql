@@ -28,7 +28,3 @@ CREATE TABLE baseline_segments (
     state BLOB    NOT NULL,
     PRIMARY KEY (key, day)
 ) STRICT, WITHOUT ROWID;
-
--- What retention deletes next.
-CREATE INDEX baseline_segments_day
-    ON baseline_segments (day);
