@@ -2,7 +2,6 @@
 
 mod bench;
 mod ci;
-mod history;
 mod soak;
 mod sources;
 mod tidy;
@@ -26,8 +25,6 @@ enum Chore {
     /// Measures the service beside the limits of this machine; `bench --help` says what.
     #[command(disable_help_flag = true)]
     Bench(bench::Bench),
-    /// Measures what completing a step costs with a short and with a long history.
-    History(history::History),
     /// Drives running services with many clients and says how every request ended.
     Soak(soak::Soak),
 }
@@ -37,7 +34,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
         Chore::Bench(bench) => bench::run(&bench),
-        Chore::History(history) => history::run(&history),
         Chore::Soak(soak) => soak::run(&soak),
     }
 }

@@ -83,9 +83,9 @@ impl<S: Script> Connection<S> {
         self.operation
     }
 
-    /// Returns whether the present request has waited for so long.
-    pub(crate) fn waits_longer_than(&self, patience: Duration) -> bool {
-        self.asked_at.is_some_and(|at| at.elapsed() > patience)
+    /// Returns for how long the present request has waited; not at all, if there is none.
+    pub(crate) fn waits_for(&self) -> Duration {
+        self.asked_at.map(|at| at.elapsed()).unwrap_or_default()
     }
 
     /// Asks what comes next; returns whether there was anything.

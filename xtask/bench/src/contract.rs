@@ -1,6 +1,7 @@
-//! The workload of the original contract: start an execution, start and complete three steps, end it.
+//! The workload of the original contract: start an execution, start and complete its steps, end it.
 //!
-//! Eight requests, each a durable write: of one execution and three steps, all written twice.
+//! With the usual three steps these are eight requests, each a durable write: of one execution and
+//! three steps, all written twice.
 
 use std::io::Write as _;
 
@@ -9,42 +10,55 @@ use crate::script::{Script, find_id, with_body};
 /// Names of workflows that the clients share.
 const WORKFLOWS: usize = 16;
 
-/// Requests of one execution.
-const REQUESTS: u8 = 8;
-
 /// New rows per request: four in eight.
 pub(crate) const ROWS_PER_REQUEST: f64 = 0.5;
 
 /// The name of completing a step among the operations.
 pub(crate) const COMPLETE: &str = "PUT step";
 
-const STEPS: [&[u8]; 3] =
-    [br#"{"step_name":"extract"}"#, br#"{"step_name":"transform"}"#, br#"{"step_name":"load"}"#];
+/// The usual steps.
+const STEPS: [&str; 3] = ["extract", "transform", "load"];
 
 /// One client of the original contract.
 #[derive(Debug)]
 pub(crate) struct Contract {
     start: Vec<u8>,
+    steps: Vec<Vec<u8>>,
     execution: Vec<u8>,
     step: Vec<u8>,
     body: Vec<u8>,
-    /// Which of the eight requests comes next.
-    next: u8,
+    /// Which request of the execution comes next.
+    next: usize,
+    /// Executions yet to start.
+    left: u64,
     /// Makes durations differ, as real ones do.
     noise: u32,
 }
 
 impl Contract {
-    /// Makes the client of this number.
+    /// Makes the client of this number, which goes on without end.
     pub(crate) fn new(number: usize) -> Self {
+        let noise = u32::try_from(number).unwrap_or(0).wrapping_mul(2_654_435_761);
+        Self { noise, ..Self::of(&format!("bench-{}", number % WORKFLOWS), &STEPS, u64::MAX) }
+    }
+
+    /// Makes a client that runs so many executions of one workflow, with these steps.
+    pub(crate) fn of(workflow: &str, steps: &[&str], executions: u64) -> Self {
         Self {
-            start: format!(r#"{{"workflow_name":"bench-{}"}}"#, number % WORKFLOWS).into_bytes(),
+            start: format!(r#"{{"workflow_name":"{workflow}"}}"#).into_bytes(),
+            steps: steps.iter().map(|name| format!(r#"{{"step_name":"{name}"}}"#).into_bytes()).collect(),
             execution: Vec::new(),
             step: Vec::new(),
             body: Vec::new(),
             next: 0,
-            noise: u32::try_from(number).unwrap_or(0).wrapping_mul(2_654_435_761),
+            left: executions,
+            noise: 1,
         }
+    }
+
+    /// Returns the number of the request that ends an execution.
+    fn last(&self) -> usize {
+        self.steps.len() * 2 + 1
     }
 
     /// Returns a duration between 80 and 120 ms.
@@ -61,15 +75,16 @@ impl Script for Contract {
     fn write_next(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         match self.next {
             0 => {
+                self.left = self.left.checked_sub(1)?;
                 with_body(out, "POST", &[b"/workflows"], &self.start);
                 Some(0)
             }
-            7 => {
+            last if last == self.last() => {
                 with_body(out, "PUT", &[b"/workflows/", &self.execution], br#"{"status":"completed"}"#);
                 Some(3)
             }
             odd if odd % 2 == 1 => {
-                let step = STEPS.get(usize::from(odd / 2)).copied().unwrap_or_default();
+                let step = self.steps.get(odd / 2).map(Vec::as_slice).unwrap_or_default();
                 with_body(out, "POST", &[b"/workflows/", &self.execution, b"/steps"], step);
                 Some(1)
             }
@@ -88,11 +103,11 @@ impl Script for Contract {
     fn take(&mut self, status: u16, body: &[u8]) -> bool {
         let expected = match self.next {
             0 => status == 201 && find_id(body, br#""workflow_id":""#, &mut self.execution),
-            7 => status == 200,
+            last if last == self.last() => status == 200,
             odd if odd % 2 == 1 => status == 201 && find_id(body, br#""step_id":""#, &mut self.step),
             _ => status == 200,
         };
-        self.next = if expected { (self.next + 1) % REQUESTS } else { 0 };
+        self.next = if expected { (self.next + 1) % (self.last() + 1) } else { 0 };
         expected
     }
 
@@ -129,6 +144,18 @@ mod tests {
         assert_eq!(seen[6], "PUT /workflows/wf_a/steps/st_b HTTP/1.1");
         assert_eq!(seen[7], "PUT /workflows/wf_a HTTP/1.1");
         assert_eq!(first_line(&mut client), seen[0]);
+    }
+
+    #[test]
+    fn a_client_of_so_many_executions_ends_after_them() {
+        let mut client = Contract::of("w", &["s"], 1);
+        for (status, body) in
+            [(201, r#"{"workflow_id":"wf_a"}"#), (201, r#"{"step_id":"st_b"}"#), (200, "{}"), (200, "{}")]
+        {
+            assert!(client.write_next(&mut Vec::new()).is_some());
+            assert!(client.take(status, body.as_bytes()));
+        }
+        assert_eq!(client.write_next(&mut Vec::new()), None);
     }
 
     #[test]

@@ -28,8 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How hard to drive, and how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Where the service listens.
-    pub(crate) address: SocketAddr,
     /// Connections.
     pub(crate) clients: usize,
     /// What is asked before anything counts.
@@ -49,6 +47,8 @@ pub(crate) struct Measured {
     pub(crate) failures: BTreeMap<String, u64>,
     /// How long counting lasted.
     pub(crate) took: Duration,
+    /// How long the request that had waited longest by the end had waited.
+    pub(crate) waited: Duration,
     /// Answers of every kind, those of the warm-up too.
     pub(crate) answers: u64,
 }
@@ -87,8 +87,12 @@ pub(crate) fn histogram() -> Result<Histogram<u64>> {
 ///
 /// # Errors
 /// When the service cannot be reached at the start, or the run is interrupted.
-pub(crate) fn drive<S: Script>(load: &Load, make: impl FnMut(usize) -> S) -> Result<Measured> {
-    let mut run = Run::begin(load, make)?;
+pub(crate) fn drive<S: Script>(
+    address: SocketAddr,
+    load: &Load,
+    make: impl FnMut(usize) -> S,
+) -> Result<Measured> {
+    let mut run = Run::begin(address, load, make)?;
     let mut events = Events::with_capacity(1_024);
     while run.open > 0 {
         interrupt::check()?;
@@ -119,11 +123,11 @@ struct Run<S> {
 }
 
 impl<S: Script> Run<S> {
-    fn begin(load: &Load, mut make: impl FnMut(usize) -> S) -> Result<Self> {
+    fn begin(address: SocketAddr, load: &Load, mut make: impl FnMut(usize) -> S) -> Result<Self> {
         let poll = Poll::new().context("no epoll")?;
         let mut connections = Vec::with_capacity(load.clients);
         for number in 0..load.clients {
-            let mut connection = Connection::open(load.address, make(number))?;
+            let mut connection = Connection::open(address, make(number))?;
             poll.registry().register(
                 connection.socket(),
                 Token(number),
@@ -135,7 +139,7 @@ impl<S: Script> Run<S> {
         let counted_from = began + load.warm_up;
         let mut run = Self {
             poll,
-            address: load.address,
+            address,
             open: connections.len(),
             connections,
             counted_from,
@@ -203,10 +207,11 @@ impl<S: Script> Run<S> {
     fn finish(mut self) -> Result<Measured> {
         let now = Instant::now();
         for number in 0..self.connections.len() {
-            if self.connections.get(number).is_some_and(|connection| connection.waits_longer_than(PATIENCE)) {
+            if self.connections.get(number).is_some_and(|connection| connection.waits_for() > PATIENCE) {
                 self.count_failure(number, "without an answer");
             }
         }
+        let waited = self.connections.iter().map(Connection::waits_for).max().unwrap_or_default();
         let mut all = histogram()?;
         for histogram in &self.histograms {
             all.add(histogram)?;
@@ -216,6 +221,7 @@ impl<S: Script> Run<S> {
             all,
             failures: self.failures,
             took: now.saturating_duration_since(self.counted_from),
+            waited,
             answers: self.answers,
         })
     }

@@ -6,6 +6,7 @@
 mod cluster;
 mod connection;
 mod contract;
+mod history;
 mod interrupt;
 mod limits;
 mod load;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use crate::history::History;
 use crate::memory::Memory;
 use crate::rest::Rest;
 use crate::stand::{Place, Store};
@@ -34,10 +36,16 @@ use crate::table::Table;
 enum What {
     /// Requests of the original contract, by one client and by many
     Rest,
+    /// Completing a step, statistics and listings with a long history
+    History,
+    /// Statistics alone, with a long history
+    Stats,
     /// Resident memory under load, and with 100,000 workflow names
     Memory,
     /// How long the service takes from its start until it is ready
     Start,
+    /// All of these
+    All,
 }
 
 /// Measures the service beside the limits of this machine, and prints one table
@@ -59,6 +67,15 @@ struct Arguments {
     /// Seconds before, which do not
     #[arg(long, default_value_t = 3.0)]
     warm_up: f64,
+    /// Steps in the long history
+    #[arg(long, default_value_t = 1_000_000)]
+    steps: u64,
+    /// Steps in the short one
+    #[arg(long, default_value_t = 1_000)]
+    few: u64,
+    /// Interleaved pairs that compare the two
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
     /// Distinct workflow names sent
     #[arg(long, default_value_t = 100_000)]
     names: usize,
@@ -68,6 +85,9 @@ struct Arguments {
     /// Settings of the service beside the shipped ones
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Appends the service's log to this file, instead of dropping it
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Where data lives meanwhile: the disk that is measured [default: the folder for temporary files]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -92,30 +112,52 @@ fn bench(arguments: &Arguments) -> Result<()> {
         tracer: binary(arguments)?,
         folder: arguments.folder.clone().unwrap_or_else(std::env::temp_dir),
         settings: arguments.settings.clone(),
+        log: arguments.log.as_deref().map(std::path::absolute).transpose()?,
     };
-    let stores = arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]);
     let mut table = Table::default();
-    let rest = Rest {
-        place: &place,
-        clients: &arguments.clients,
-        length: Duration::try_from_secs_f64(arguments.seconds)?,
-        warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
-    };
-    for store in stores {
-        match arguments.what {
-            What::Rest => rest.run(store, &mut table)?,
-            What::Memory => Memory { rest, names: arguments.names }.run(store, &mut table)?,
-            What::Start => start::run(&place, store, &mut table)?,
-        }
-    }
+    let measured = measure(arguments, &place, &mut table);
+    // What was measured before something failed took its time too.
     println!("{}\n", table.text());
     if let Some(file) = &arguments.json {
         table.write_json(file)?;
     }
-    let missed = table.missed();
-    match missed.as_slice() {
+    measured?;
+    match table.missed().as_slice() {
         [] => println!("every target met"),
         missed => println!("missed:\n  {}", missed.join("\n  ")),
+    }
+    Ok(())
+}
+
+fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()> {
+    let rest = Rest {
+        place,
+        clients: &arguments.clients,
+        length: Duration::try_from_secs_f64(arguments.seconds)?,
+        warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
+    };
+    let memory = Memory { rest, names: arguments.names };
+    let history = History {
+        place,
+        few: arguments.few,
+        many: arguments.steps,
+        pairs: arguments.pairs,
+        stats_only: false,
+    };
+    for store in arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]) {
+        match arguments.what {
+            What::Rest => rest.run(store, table)?,
+            What::History => history.run(store, table)?,
+            What::Stats => History { stats_only: true, ..history }.run(store, table)?,
+            What::Memory => memory.run(store, table)?,
+            What::Start => start::run(place, store, table)?,
+            What::All => {
+                rest.run(store, table)?;
+                start::run(place, store, table)?;
+                memory.run(store, table)?;
+                history.run(store, table)?;
+            }
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::contract::Contract;
-use crate::load::{Load, drive, millis};
+use crate::load::{Load, millis};
 use crate::progress;
 use crate::rest::{Rest, USUAL_CLIENTS};
 use crate::script::{Repeat, Script, find_id, with_body};
@@ -45,11 +45,10 @@ impl Memory<'_> {
 
     fn under_load(&self, store: Store, table: &mut Table) -> Result<()> {
         progress(&format!("{}: memory under load", store.name()));
-        let stand = Stand::serving(self.rest.place, store)?;
+        let mut stand = Stand::serving(self.rest.place, store)?;
         let idle = process::memory(stand.service()?.id())?.now;
         let Rest { warm_up, length, .. } = self.rest;
-        let address = stand.service()?.address();
-        drive(&Load { address, clients: USUAL_CLIENTS, warm_up, length }, Contract::new)?;
+        stand.drive(&Load { clients: USUAL_CLIENTS, warm_up, length }, Contract::new)?;
         let memory = process::memory(stand.service()?.id())?;
         table.add(Figure::new("resident at rest", idle, "MB"));
         table.add(
@@ -63,9 +62,8 @@ impl Memory<'_> {
     fn with_names(&self, store: Store, table: &mut Table) -> Result<()> {
         progress(&format!("{}: {} workflow names", store.name(), self.names));
         let mut stand = Stand::serving(self.rest.place, store)?;
-        let address = stand.service()?.address();
-        let load = Load { address, clients: USUAL_CLIENTS, warm_up: Duration::ZERO, length: LONGEST };
-        let measured = drive(&load, |client| Names::new(client, self.names))?;
+        let load = Load { clients: USUAL_CLIENTS, warm_up: Duration::ZERO, length: LONGEST };
+        let measured = stand.drive(&load, |client| Names::new(client, self.names))?;
         let memory = process::memory(stand.service()?.id())?;
         table.add(
             Figure::new(format!("resident, {} names, peak", self.names), memory.peak, "MB")
@@ -75,7 +73,7 @@ impl Memory<'_> {
         table.add(Figure::new("  requests", measured.per_second(), "/s"));
         let failed = measured.failed();
         table.add(Figure::new("  unexpected answers", failed as f64, "").target(Target::AtMost(0.0)));
-        scrape(&stand, "/metrics", table)?;
+        scrape(&mut stand, "/metrics", table)?;
         if store == Store::Postgres {
             progress(&format!("{}: the database is away", store.name()));
             stand.cluster()?.stop();
@@ -84,7 +82,7 @@ impl Memory<'_> {
                 interrupt::check()?;
                 std::thread::sleep(Duration::from_millis(50));
             }
-            scrape(&stand, "/metrics, database away", table)?;
+            scrape(&mut stand, "/metrics, database away", table)?;
             let memory = process::memory(stand.service()?.id())?;
             table.add(
                 Figure::new("  resident, database away, peak", memory.peak, "MB")
@@ -96,11 +94,11 @@ impl Memory<'_> {
 }
 
 /// Adds the size of `/metrics` and how long it takes.
-fn scrape(stand: &Stand, name: &str, table: &mut Table) -> Result<()> {
+fn scrape(stand: &mut Stand, name: &str, table: &mut Table) -> Result<()> {
     let address = stand.service()?.address();
     let (_, body) = fetch(address, "/metrics")?;
-    let load = Load { address, clients: 1, warm_up: Duration::ZERO, length: Duration::from_secs(30) };
-    let measured = drive(&load, |_| Repeat::times("/metrics", SCRAPES))?;
+    let load = Load { clients: 1, warm_up: Duration::ZERO, length: Duration::from_secs(30) };
+    let measured = stand.drive(&load, |_| Repeat::times("/metrics", SCRAPES))?;
     let size = body.len() as f64 / 1e6;
     table.add(Figure::new(name, size, "MB").target(Target::AtMost(2.0)));
     let slowest = millis(&measured.all, 1.0);

@@ -5,7 +5,7 @@
 //! Not here: which processes there are (`service`, `cluster`).
 
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -42,7 +42,12 @@ impl Process {
 
     /// Returns whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().is_ok_and(|ending| ending.is_some())
+        self.ending().is_some()
+    }
+
+    /// Returns how it ended, if it has.
+    pub(crate) fn ending(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     fn end(&mut self) {

@@ -8,7 +8,7 @@ use crate::contract::{COMPLETE, Contract, ROWS_PER_REQUEST};
 use crate::limits::http::Constant;
 use crate::limits::postgres::Postgres;
 use crate::limits::sqlite::Sqlite;
-use crate::load::{Load, Measured, drive, millis};
+use crate::load::{Load, Measured, millis};
 use crate::process;
 use crate::progress;
 use crate::stand::{Cpu, Place, Stand, Store};
@@ -46,22 +46,28 @@ impl Rest<'_> {
     /// # Errors
     /// When something does not start, or the run is interrupted.
     pub(crate) fn run(&self, store: Store, table: &mut Table) -> Result<()> {
-        let stand = Stand::serving(self.place, store)?;
+        let mut stand = Stand::serving(self.place, store)?;
         let constant = Constant::start()?;
         let mut limits = match stand.url() {
             Some(url) => Limits::Postgres(Box::new(Postgres::new(&url)?)),
             None => Limits::Embedded(Box::new(Sqlite::new(stand.folder())?)),
         };
         table.section(format!("rest, {}", store.name()));
-        self.alone(&stand, &constant, &limits, table)?;
+        self.alone(&mut stand, &constant, &limits, table)?;
         for clients in self.clients {
-            self.many(*clients, &stand, &constant, &mut limits, table)?;
+            self.many(*clients, &mut stand, &constant, &mut limits, table)?;
         }
         Ok(())
     }
 
     /// One client alone: what completing a step costs beyond what it has to.
-    fn alone(&self, stand: &Stand, constant: &Constant, limits: &Limits, table: &mut Table) -> Result<()> {
+    fn alone(
+        &self,
+        stand: &mut Stand,
+        constant: &Constant,
+        limits: &Limits,
+        table: &mut Table,
+    ) -> Result<()> {
         progress(&format!("{}: one client alone", stand.store().name()));
         let answer = millis(&constant.measure(1, Duration::from_secs(1))?.all, 0.5);
         let (commit, trip) = match limits {
@@ -93,7 +99,7 @@ impl Rest<'_> {
     fn many(
         &self,
         clients: usize,
-        stand: &Stand,
+        stand: &mut Stand,
         constant: &Constant,
         limits: &mut Limits,
         table: &mut Table,
@@ -128,9 +134,8 @@ impl Rest<'_> {
         Ok(())
     }
 
-    fn load(&self, stand: &Stand, clients: usize) -> Result<Measured> {
-        let address = stand.service()?.address();
-        drive(&Load { address, clients, warm_up: self.warm_up, length: self.length }, Contract::new)
+    fn load(&self, stand: &mut Stand, clients: usize) -> Result<Measured> {
+        stand.drive(&Load { clients, warm_up: self.warm_up, length: self.length }, Contract::new)
     }
 
     fn latencies(&self, store: Store, clients: usize, measured: &Measured, table: &mut Table) {

@@ -28,11 +28,6 @@ pub(crate) struct Repeat {
 }
 
 impl Repeat {
-    /// Asks without end.
-    pub(crate) fn forever(path: &str) -> Self {
-        Self::times(path, u64::MAX)
-    }
-
     /// Asks so many times.
     pub(crate) fn times(path: &str, left: u64) -> Self {
         Self { request: get(path), left }

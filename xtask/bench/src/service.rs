@@ -1,7 +1,7 @@
 //! The service under test: a release build, with the settings it ships with.
 //!
-//! It logs as shipped, to nowhere: a file would share the disk with the database. Nothing of the
-//! caller's environment reaches it.
+//! It logs as shipped, to nowhere unless told: a file would share the disk with the database. Nothing
+//! of the caller's environment reaches it.
 //! Not here: where its data is (`stand`).
 
 use std::fs::File;
@@ -25,6 +25,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Service {
     process: Process,
     address: SocketAddr,
+    /// What it says besides its log.
+    errors: PathBuf,
 }
 
 /// What to start, and how.
@@ -38,6 +40,8 @@ pub(crate) struct Start<'a> {
     pub(crate) database: Option<&'a str>,
     /// Settings beside the shipped ones, each `key=value`.
     pub(crate) settings: &'a [String],
+    /// To which file its log is appended, if any.
+    pub(crate) log: Option<&'a Path>,
 }
 
 impl Service {
@@ -73,15 +77,20 @@ impl Service {
         if let Some(database) = start.database {
             command.env("DATABASE_URL", database);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors)?);
+        let log = match start.log {
+            Some(log) => File::options().create(true).append(true).open(log)?.into(),
+            None => Stdio::null(),
+        };
+        command.stdin(Stdio::null()).stdout(log).stderr(File::create(&errors)?);
         let began = Instant::now();
-        let mut service = Self { process: Process::start(&mut command, Signal::TERM)?, address };
+        let process = Process::start(&mut command, Signal::TERM)?;
+        let mut service = Self { process, address, errors };
         while !service.is_ready() {
             interrupt::check()?;
-            if service.process.has_ended() || began.elapsed() > START_TIMEOUT {
-                let said = std::fs::read_to_string(&errors).unwrap_or_default();
-                bail!("the service does not start: {}", said.trim());
+            if let Some(ending) = service.ending() {
+                bail!("the service does not start: {ending}");
             }
+            ensure!(began.elapsed() < START_TIMEOUT, "the service is not ready after {START_TIMEOUT:?}");
             std::thread::sleep(poll);
         }
         Ok((service, began.elapsed()))
@@ -97,6 +106,24 @@ impl Service {
         self.process.id()
     }
 
+    /// Returns how it ended and what it said, if it has ended or does so within a moment.
+    pub(crate) fn ending_soon(&mut self) -> Option<String> {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(2) {
+            if let Some(ending) = self.ending() {
+                return Some(ending);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn ending(&mut self) -> Option<String> {
+        let status = self.process.ending()?;
+        let said = std::fs::read_to_string(&self.errors).unwrap_or_default();
+        Some(format!("{status} {}", said.trim()).trim_end().to_owned())
+    }
+
     fn is_ready(&self) -> bool {
         fetch(self.address, "/health/ready").is_ok_and(|(status, _)| status == 200)
     }
@@ -107,27 +134,9 @@ impl Service {
 /// # Errors
 /// When there is no answer, or it is none.
 pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"))
-}
-
-/// Sends JSON once, on a connection of its own; returns the status and the body.
-///
-/// # Errors
-/// When there is no answer, or it is none.
-pub(crate) fn send(address: SocketAddr, path: &str, json: &str) -> Result<(u16, Vec<u8>)> {
-    let length = json.len();
-    exchange(
-        address,
-        &format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n{json}"
-        ),
-    )
-}
-
-fn exchange(address: SocketAddr, request: &str) -> Result<(u16, Vec<u8>)> {
     let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer)?;

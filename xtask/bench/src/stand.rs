@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::cluster::Cluster;
+use crate::load::{Load, Measured, drive};
 use crate::process;
+use crate::script::Script;
 use crate::service::{Service, Start};
 
 /// Which store.
@@ -43,6 +45,8 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// Settings of the service beside the shipped ones, each `key=value`.
     pub(crate) settings: Vec<String>,
+    /// To which file the service's log is appended, if any.
+    pub(crate) log: Option<PathBuf>,
 }
 
 /// A store and perhaps the service over it.
@@ -119,6 +123,20 @@ impl Stand {
         self.service.as_ref().context("the service was not started")
     }
 
+    /// Drives the service with one script per client.
+    ///
+    /// # Errors
+    /// When it is gone, of which the message says how it ended, or the run is interrupted.
+    pub(crate) fn drive<S: Script>(&mut self, load: &Load, make: impl FnMut(usize) -> S) -> Result<Measured> {
+        let address = self.service()?.address();
+        drive(address, load, make).map_err(|error| {
+            match self.service.as_mut().and_then(Service::ending_soon) {
+                Some(ending) => error.context(format!("the service has ended: {ending}")),
+                None => error,
+            }
+        })
+    }
+
     /// Returns which store this is.
     pub(crate) const fn store(&self) -> Store {
         self.store
@@ -165,8 +183,8 @@ impl Stand {
     }
 
     fn plan<'a>(&'a self, database: Option<&'a str>) -> Start<'a> {
-        let Place { tracer, settings, .. } = &self.place;
-        Start { tracer, folder: self.folder.path(), database, settings }
+        let Place { tracer, settings, log, .. } = &self.place;
+        Start { tracer, folder: self.folder.path(), database, settings, log: log.as_deref() }
     }
 }
 

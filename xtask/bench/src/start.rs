@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::contract::Contract;
-use crate::load::{Load, drive};
+use crate::load::Load;
 use crate::progress;
 use crate::stand::{Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
@@ -23,8 +23,7 @@ const FILLING: Duration = Duration::from_secs(2);
 pub(crate) fn run(place: &Place, store: Store, table: &mut Table) -> Result<()> {
     progress(&format!("{}: {STARTS} starts", store.name()));
     let mut stand = Stand::serving(place, store)?;
-    let address = stand.service()?.address();
-    drive(&Load { address, clients: 16, warm_up: Duration::ZERO, length: FILLING }, Contract::new)?;
+    stand.drive(&Load { clients: 16, warm_up: Duration::ZERO, length: FILLING }, Contract::new)?;
     let mut took = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
         took.push(stand.start_timed()?.as_secs_f64() * 1e3);

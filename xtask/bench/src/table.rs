@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+/// Characters of the first column, at least.
+const NARROWEST: usize = 36;
+
 /// What a figure is to reach.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
@@ -124,10 +127,12 @@ impl Table {
 
     /// Returns the table as text.
     pub(crate) fn text(&self) -> String {
+        let names = self.sections.iter().flat_map(|(_, figures)| figures.iter().map(|figure| &figure.name));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or_default().max(NARROWEST);
         let mut lines = Vec::new();
         for (section, figures) in &self.sections {
             lines.push(String::new());
-            lines.push(row([section, "measured", "limit", "ratio", "target", ""]));
+            lines.push(row(width, [section, "measured", "limit", "ratio", "target", ""]));
             for figure in figures {
                 let mut limits = figure.limits.iter();
                 let value = format!("{} {}", number(figure.value), figure.unit);
@@ -141,10 +146,10 @@ impl Table {
                     }
                     (_, _) => (String::new(), ""),
                 };
-                lines.push(row([&figure.name, &value, &limit, &ratio, &target, met]));
+                lines.push(row(width, [&figure.name, &value, &limit, &ratio, &target, met]));
                 for further in limits {
                     let (limit, ratio) = beside(figure.value, Some(further));
-                    lines.push(row(["", "", &limit, &ratio, "", ""]));
+                    lines.push(row(width, ["", "", &limit, &ratio, "", ""]));
                 }
             }
         }
@@ -164,9 +169,9 @@ impl Table {
     }
 }
 
-fn row(cells: [&str; 6]) -> String {
+fn row(width: usize, cells: [&str; 6]) -> String {
     let [name, value, limit, ratio, target, met] = cells;
-    format!("{name:<44}{value:>18}  {limit:<44}{ratio:>7}{target:>11}  {met}").trim_end().to_owned()
+    format!("{name:<width$}{value:>18}  {limit:<44}{ratio:>7}{target:>11}  {met}").trim_end().to_owned()
 }
 
 fn beside(value: f64, limit: Option<&(String, f64)>) -> (String, String) {

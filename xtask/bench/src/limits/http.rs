@@ -52,8 +52,8 @@ impl Constant {
     /// When it cannot be reached, or the run is interrupted.
     pub(crate) fn measure(&self, clients: usize, length: Duration) -> Result<Measured> {
         let warm_up = Duration::from_millis(300);
-        let load = Load { address: self.address, clients, warm_up, length };
-        drive(&load, |_| Posting)
+        let load = Load { clients, warm_up, length };
+        drive(self.address, &load, |_| Posting)
     }
 }
 
