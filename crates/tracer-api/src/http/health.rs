@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn the_whole_is_as_its_worst_part() {
         let status = |store| of("fake", store).status;
-        let well = StoreHealth { queued: 0, queue_capacity: 4, writes_fail: false, workflows_over_step_limit: 0 };
+        let well =
+            StoreHealth { queued: 0, queue_capacity: 4, writes_fail: false, workflows_over_step_limit: 0 };
         assert_eq!(status(Some(well)), Condition::Healthy);
         assert_eq!(status(Some(StoreHealth { queued: 3, ..well })), Condition::Degraded);
         assert_eq!(status(Some(StoreHealth { workflows_over_step_limit: 1, ..well })), Condition::Degraded);
