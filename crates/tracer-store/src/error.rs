@@ -48,6 +48,9 @@ pub enum OpenError {
         #[source]
         source: Cause,
     },
+    /// The system has no thread left for the writer.
+    #[error("the thread that writes could not be started")]
+    Thread(#[source] std::io::Error),
     /// The tables could not be made or brought up to date.
     #[error("the tables could not be brought up to date")]
     Migration(#[source] Cause),

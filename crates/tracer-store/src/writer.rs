@@ -2,7 +2,8 @@
 //!
 //! While one batch is being committed, the commands that arrive gather for the next one: a client
 //! alone pays one commit and waits for nobody, a thousand clients share one. There is no timer and
-//! nothing to tune for latency.
+//! nothing to tune for latency. The writer has a thread of its own, and with it what talks to the
+//! database: from a command's arrival to its answer, only those two cross threads.
 //!
 //! Invariants: a command is answered exactly once, after its batch is durable; commands of one batch
 //! change different rows ([`Claims`]); a command that breaks its batch is refused alone.
@@ -19,7 +20,6 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracer_core::chain::Chain;
 use tracer_core::record::{Answer, Claims, Refusal, Request};
 use tracer_core::repository::RepositoryError;
@@ -35,9 +35,10 @@ pub(crate) type BatchAnswers = Vec<Result<Answer, Refusal>>;
 pub(crate) trait BatchStore: Send + Sync + 'static {
     /// Carries out one batch in one transaction.
     ///
-    /// May be called again with the same commands after a failure, even one in which it is not known
-    /// whether the transaction committed: their ids were minted before.
-    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError>;
+    /// Runs on the writer's own thread, and may block it. May be called again with the same commands
+    /// after a failure, even one in which it is not known whether the transaction committed: their ids
+    /// were minted before.
+    async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError>;
 }
 
 /// How long a failed batch is held against the store. It must end by itself: a service that is not
@@ -50,7 +51,8 @@ pub(crate) struct Writer {
     queue: mpsc::Sender<Waiting>,
     failed_at: FailedAt,
     closing: CancellationToken,
-    task: TaskTracker,
+    /// Cancelled once the thread has answered everything and ends.
+    ended: CancellationToken,
 }
 
 /// When the last batch failed; none since one was committed.
@@ -61,28 +63,49 @@ type FailedAt = Arc<Mutex<Option<Instant>>>;
 struct Waiting {
     request: Request,
     since: Instant,
-    answer: oneshot::Sender<Result<Answer, RepositoryError>>,
+    answer: Reply,
+}
+
+/// Where a command's answer goes. A client that has gone away has its command carried out all the same.
+type Reply = oneshot::Sender<Result<Answer, RepositoryError>>;
+
+/// Commands that are carried out together, and where their answers go.
+#[derive(Debug, Default)]
+struct Batch {
+    requests: Vec<Request>,
+    replies: Vec<Reply>,
 }
 
 impl Writer {
-    /// Starts the writing task on the present runtime.
-    pub(crate) fn start(store: Arc<dyn BatchStore>, config: &WriterConfig) -> Self {
+    /// Starts the writer's thread.
+    ///
+    /// # Errors
+    /// If the system has none left.
+    pub(crate) fn start(store: Arc<dyn BatchStore>, config: &WriterConfig) -> std::io::Result<Self> {
+        let (writer, gatherer) = Self::new(store, config);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (closing, ended) = (writer.closing.clone(), writer.ended.clone().drop_guard());
+        let run = move || {
+            runtime.block_on(gatherer.run(closing));
+            drop(ended);
+        };
+        std::thread::Builder::new().name("tracer-writer".into()).spawn(run)?;
+        Ok(writer)
+    }
+
+    fn new(store: Arc<dyn BatchStore>, config: &WriterConfig) -> (Self, Gatherer) {
         let (queue, incoming) = mpsc::channel(config.queue.max(1));
-        let closing = CancellationToken::new();
-        let most = config.batch.max(1);
         let failed_at = FailedAt::default();
         let gatherer = Gatherer {
             store,
             incoming,
             held_back: VecDeque::new(),
-            most,
+            most: config.batch.max(1),
             failed: 0,
             failed_at: Arc::clone(&failed_at),
         };
-        let task = TaskTracker::new();
-        task.spawn(gatherer.run(closing.clone()));
-        task.close();
-        Self { queue, failed_at, closing, task }
+        let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
+        (Self { queue, failed_at, closing, ended }, gatherer)
     }
 
     /// Queues a command and waits until it is durable or refused.
@@ -130,7 +153,7 @@ impl Writer {
     /// Refuses what comes from now on, and returns when everything accepted before is answered.
     pub(crate) async fn shut_down(&self) {
         self.closing.cancel();
-        self.task.wait().await;
+        self.ended.cancelled().await;
     }
 }
 
@@ -166,49 +189,51 @@ impl Gatherer {
             }
             let batch = self.gather();
             metrics::queued(self.incoming.len());
-            metrics::batch_begins(batch.iter().map(|waiting| waiting.since.elapsed()));
             self.commit(batch).await;
         }
     }
 
     /// Takes what waits, in order, as far as it may share a batch.
-    fn gather(&mut self) -> Vec<Waiting> {
+    fn gather(&mut self) -> Batch {
         let mut claims = Claims::default();
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
+        let mut waited = Vec::new();
         let mut held_back = VecDeque::new();
         // What is held back is bounded too: it counts towards the size of the batch.
-        while batch.len() + held_back.len() < self.most {
+        while batch.requests.len() + held_back.len() < self.most {
             let next = self.held_back.pop_front().or_else(|| self.incoming.try_recv().ok());
             let Some(waiting) = next else { break };
             if claims.admit(&waiting.request) {
-                batch.push(waiting);
+                batch.requests.push(waiting.request);
+                batch.replies.push(waiting.answer);
+                waited.push(waiting.since.elapsed());
             } else {
                 held_back.push_back(waiting);
             }
         }
         held_back.append(&mut self.held_back);
         self.held_back = held_back;
+        metrics::batch_begins(waited.into_iter());
         batch
     }
 
-    async fn commit(&mut self, batch: Vec<Waiting>) {
-        let requests: Arc<[Request]> = batch.iter().map(|waiting| waiting.request.clone()).collect();
-        match self.write(requests).await {
+    async fn commit(&mut self, batch: Batch) {
+        match self.write(&batch.requests).await {
             Ok(answers) => {
                 self.note_success();
-                for (waiting, answer) in batch.into_iter().zip(answers) {
-                    reply(waiting, answer.map_err(RepositoryError::Refused));
+                for (reply, answer) in batch.replies.into_iter().zip(answers) {
+                    drop(reply.send(answer.map_err(RepositoryError::Refused)));
                 }
             }
-            Err(error @ RepositoryError::Internal { .. }) if batch.len() > 1 => {
-                let commands = batch.len();
+            Err(error @ RepositoryError::Internal { .. }) if batch.requests.len() > 1 => {
+                let commands = batch.requests.len();
                 tracing::warn!(commands, error = %Chain(&error), "batch failed, its commands are retried alone");
                 metrics::batch_isolated();
                 self.commit_alone(batch).await;
             }
             Err(error) => {
                 self.note_failure(&error);
-                fail_all(batch, &error);
+                fail_all(batch.replies, &error);
             }
         }
     }
@@ -231,17 +256,16 @@ impl Gatherer {
     }
 
     /// Writes a batch; a panic in it fails this batch, and not every write from then on.
-    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+    async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
         let panicked =
             |_| Err(RepositoryError::Internal { context: "writing a batch panicked", source: None });
         AssertUnwindSafe(self.store.write(batch)).catch_unwind().await.unwrap_or_else(panicked)
     }
 
     /// Commits every command by itself, so that one that cannot be stored takes no other with it.
-    async fn commit_alone(&self, batch: Vec<Waiting>) {
-        for waiting in batch {
-            let alone: Arc<[Request]> = Arc::from(vec![waiting.request.clone()]);
-            let answer = match self.write(alone).await {
+    async fn commit_alone(&self, batch: Batch) {
+        for (request, reply) in batch.requests.iter().zip(batch.replies) {
+            let answer = match self.write(std::slice::from_ref(request)).await {
                 Ok(answers) => match answers.into_iter().next() {
                     Some(answer) => answer.map_err(RepositoryError::Refused),
                     None => {
@@ -250,25 +274,20 @@ impl Gatherer {
                 },
                 Err(error) => Err(error),
             };
-            reply(waiting, answer);
+            drop(reply.send(answer));
         }
     }
 }
 
-/// Answers a command; a client that has gone away has its command carried out all the same.
-fn reply(waiting: Waiting, answer: Result<Answer, RepositoryError>) {
-    drop(waiting.answer.send(answer));
-}
-
 /// Gives every command of a batch the same error, without the cause, which was logged.
-fn fail_all(batch: Vec<Waiting>, error: &RepositoryError) {
-    for waiting in batch {
+fn fail_all(replies: Vec<Reply>, error: &RepositoryError) {
+    for reply in replies {
         let copy = match error {
             RepositoryError::Refused(refusal) => RepositoryError::Refused(refusal.clone()),
             RepositoryError::Unavailable { reason, .. } => unavailable(reason),
             RepositoryError::Internal { context, .. } => RepositoryError::Internal { context, source: None },
         };
-        reply(waiting, Err(copy));
+        drop(reply.send(Err(copy)));
     }
 }
 

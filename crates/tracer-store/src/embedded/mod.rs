@@ -1,6 +1,6 @@
 //! The embedded store: SQLite in one file, for one process, with nothing to install.
 //!
-//! One connection writes, on a thread of its own (`thread`); others read (`readers`). What
+//! One connection writes (`connection`); others read (`readers`). What
 //! is written goes through batches (`batch`) and retention (`retention`); what is read is in `reads`
 //! and `listing`. Statements live with the tables they are about.
 //!
@@ -9,6 +9,7 @@
 mod attributes;
 mod baselines;
 mod batch;
+mod connection;
 mod error;
 mod executions;
 mod file;
@@ -20,7 +21,6 @@ mod reads;
 mod retention;
 mod row;
 mod steps;
-mod thread;
 
 #[cfg(test)]
 mod tests;
@@ -45,8 +45,8 @@ use tracer_core::repository::{
 use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
+use self::connection::WriteConnection;
 use self::readers::{Pool, Readers};
-use self::thread::WriteThread;
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
 use crate::error::OpenError;
@@ -70,7 +70,7 @@ pub(crate) async fn open(
 struct EmbeddedStore {
     writer: Writer,
     readers: Readers,
-    thread: Arc<WriteThread>,
+    connection: WriteConnection,
     clock: Arc<dyn Clock>,
     full: Arc<FullWorkflows>,
 }
@@ -83,57 +83,54 @@ impl EmbeddedStore {
             // PostgreSQL is opened elsewhere: it never gets here.
             Location::Memory | Location::Postgres(_) => open_memory(),
         });
-        let (thread, readers) = match opening.await {
+        let (connection, readers) = match opening.await {
             Ok(opened) => opened?,
             Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
         };
         let full = Arc::new(FullWorkflows::default());
-        let batches = Batches { thread: Arc::clone(&thread), policy, full: Arc::clone(&full) };
-        let writer = Writer::start(Arc::new(batches), &config.writer);
+        let batches = Batches { connection: connection.clone(), policy, full: Arc::clone(&full) };
+        let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
         let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
-        Ok(Self { writer, readers, thread, clock, full })
+        Ok(Self { writer, readers, connection, clock, full })
     }
 }
 
-fn open_file(path: &Path, size: usize, timeout: Duration) -> Result<(Arc<WriteThread>, Readers), OpenError> {
+fn open_file(path: &Path, size: usize, timeout: Duration) -> Result<(WriteConnection, Readers), OpenError> {
     let failed = |source: crate::error::Cause| OpenError::File { path: path.to_owned(), source };
     let lock = file::lock(path)?;
     let mut connection = file::open_writing(path)?;
     migrate::migrate(&mut connection)?;
     let pool = Pool::open(path.to_owned(), size, timeout).map_err(|error| failed(error.into()))?;
-    let thread = WriteThread::start(connection, lock).map_err(|error| failed(error.into()))?;
-    Ok((Arc::new(thread), Readers::Pool(pool)))
+    Ok((WriteConnection::new(connection, lock), Readers::Pool(pool)))
 }
 
-fn open_memory() -> Result<(Arc<WriteThread>, Readers), OpenError> {
+fn open_memory() -> Result<(WriteConnection, Readers), OpenError> {
     let mut connection = file::open_in_memory().map_err(|error| OpenError::Migration(error.into()))?;
     migrate::migrate(&mut connection)?;
-    let thread = WriteThread::start(connection, ()).map_err(|error| OpenError::Migration(error.into()))?;
-    let thread = Arc::new(thread);
-    Ok((Arc::clone(&thread), Readers::Shared(thread)))
+    let connection = WriteConnection::new(connection, ());
+    Ok((connection.clone(), Readers::Shared(connection)))
 }
 
 impl Drop for EmbeddedStore {
     /// Lets go of the file here, and not when the writer's task notices that it is no longer needed.
     fn drop(&mut self) {
-        self.thread.close_and_wait();
+        self.connection.close();
     }
 }
 
 /// What the writer commits its batches with.
 #[derive(Debug)]
 struct Batches {
-    thread: Arc<WriteThread>,
+    connection: WriteConnection,
     policy: Arc<Policy>,
     full: Arc<FullWorkflows>,
 }
 
 #[async_trait]
 impl BatchStore for Batches {
-    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
-        let (policy, full) = (Arc::clone(&self.policy), Arc::clone(&self.full));
-        let write = move |tx: &Transaction<'_>| batch::write(tx, &policy, &batch, &full);
-        let (answers, full) = self.thread.write("batch", write).await?;
+    async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
+        let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full);
+        let (answers, full) = self.connection.write_here("batch", write).await?;
         self.full.note(full);
         Ok(answers)
     }
@@ -220,7 +217,7 @@ impl Upkeep for EmbeddedStore {
     }
 
     async fn prune(&self, now: Timestamp, retention: Retention) -> Result<Pruned, RepositoryError> {
-        Ok(retention::prune_in_portions(&self.thread, now, retention).await?)
+        Ok(retention::prune_in_portions(&self.connection, now, retention).await?)
     }
 
     async fn silent_since(
@@ -235,8 +232,13 @@ impl Upkeep for EmbeddedStore {
         self.writer.shut_down().await;
         match &self.readers {
             // The file is let go of; what reads has connections of its own.
-            Readers::Pool(_) => self.thread.finish().await,
-            // The database is the thread's: it ends with the store.
+            Readers::Pool(_) => {
+                let connection = self.connection.clone();
+                if tokio::task::spawn_blocking(move || connection.close()).await.is_err() {
+                    tracing::warn!("closing the database file ended by a panic");
+                }
+            }
+            // The database is the connection's: it ends with the store.
             Readers::Shared(_) => {}
         }
     }

@@ -13,9 +13,9 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::connection::WriteConnection;
 use super::error::StoreError;
 use super::file;
-use super::thread::WriteThread;
 use crate::metrics::{self, TransactionOutcome};
 
 /// The longest that one read may take.
@@ -30,7 +30,7 @@ pub(super) enum Readers {
     /// To read-only connections of the file.
     Pool(Pool),
     /// To the writing connection, where the database is in memory and no other can see it.
-    Shared(Arc<WriteThread>),
+    Shared(WriteConnection),
 }
 
 /// Read-only connections of a file, opened as they are needed.
@@ -51,7 +51,7 @@ impl Readers {
         F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         match self {
-            Self::Shared(thread) => thread.run(name, |connection| snapshot(connection, work)).await,
+            Self::Shared(connection) => connection.run(name, |connection| snapshot(connection, work)).await,
             Self::Pool(pool) => {
                 let begun = Instant::now();
                 let result = pool.read(work).await;

@@ -1,6 +1,6 @@
 //! Deletes what has been kept long enough, in portions.
 //!
-//! Each portion is a short transaction of its own in the queue of the writing connection, so that
+//! Each portion is a short transaction of its own on the writing connection, so that
 //! batches go on in between. A portion takes an execution's steps before the execution itself: if
 //! the process ends in the middle, the next round goes on where this one stopped.
 //!
@@ -13,8 +13,8 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::repository::{Pruned, Retention};
 use tracer_core::time::{Day, Micros, Timestamp};
 
+use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::thread::WriteThread;
 use super::{attributes, idempotency, row};
 
 /// Rows deleted in one transaction: some milliseconds of work.
@@ -31,7 +31,7 @@ const FREE_SHARE: i64 = 4;
 
 /// Removes what has been kept long enough.
 pub(super) async fn prune(
-    thread: &WriteThread,
+    connection: &WriteConnection,
     now: Timestamp,
     retention: Retention,
     portion: usize,
@@ -39,29 +39,30 @@ pub(super) async fn prune(
     let mut pruned = Pruned::default();
     let before = now - retention.detail;
     loop {
-        let done = thread.write("prune_executions", move |tx| prune_executions(tx, before, portion)).await?;
+        let done =
+            connection.write("prune_executions", move |tx| prune_executions(tx, before, portion)).await?;
         pruned.executions += done.executions;
         if !done.more {
             break;
         }
     }
-    pruned.segments = prune_segments(thread, now, retention.aggregates, portion).await?;
+    pruned.segments = prune_segments(connection, now, retention.aggregates, portion).await?;
     let before = now - IDEMPOTENCY_KEPT;
-    pruned.idempotency_keys = portions(thread, "prune_idempotency_keys", portion, move |tx, limit| {
+    pruned.idempotency_keys = portions(connection, "prune_idempotency_keys", portion, move |tx, limit| {
         idempotency::delete_expired(tx, before.as_micros(), limit)
     })
     .await?;
-    while thread.run("vacuum", |connection| vacuum(connection)).await? {}
+    while connection.run("vacuum", |connection| vacuum(connection)).await? {}
     Ok(pruned)
 }
 
 /// Removes what has been kept long enough, in portions of the usual size.
 pub(super) async fn prune_in_portions(
-    thread: &WriteThread,
+    connection: &WriteConnection,
     now: Timestamp,
     retention: Retention,
 ) -> Result<Pruned, StoreError> {
-    prune(thread, now, retention, PORTION).await
+    prune(connection, now, retention, PORTION).await
 }
 
 const NEXT_KEY: &str = "\
@@ -82,7 +83,7 @@ DELETE FROM baseline_segments
 /// Removes closed days, key by key: a key's days are old by its newest one, and not by today, so that
 /// imported history is kept as history recorded as it happened.
 async fn prune_segments(
-    thread: &WriteThread,
+    connection: &WriteConnection,
     now: Timestamp,
     aggregates: Micros,
     portion: usize,
@@ -92,7 +93,7 @@ async fn prune_segments(
     let (mut after, mut total) = (None, 0);
     loop {
         let delete = move |tx: &Transaction<'_>| delete_segments(tx, after, oldest, kept_days, portion);
-        let (last, deleted) = thread.write("prune_segments", delete).await?;
+        let (last, deleted) = connection.write("prune_segments", delete).await?;
         total += deleted;
         if last.is_none() {
             return Ok(total);
@@ -133,7 +134,7 @@ fn delete_segments(
 
 /// Repeats a deletion of at most so many rows until it deletes fewer; returns how many in all.
 async fn portions(
-    thread: &WriteThread,
+    connection: &WriteConnection,
     name: &'static str,
     portion: usize,
     delete: impl Fn(&Transaction<'_>, i64) -> Result<usize, StoreError> + Copy + Send + 'static,
@@ -141,7 +142,7 @@ async fn portions(
     let limit = i64::try_from(portion).unwrap_or(i64::MAX);
     let mut total = 0;
     loop {
-        let deleted = thread.write(name, move |tx| delete(tx, limit)).await?;
+        let deleted = connection.write(name, move |tx| delete(tx, limit)).await?;
         total += u64::try_from(deleted).unwrap_or(0);
         if deleted < portion {
             return Ok(total);

@@ -69,7 +69,7 @@ async fn samples(store: &EmbeddedStore) -> u64 {
 async fn rows(store: &EmbeddedStore, table: &'static str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     store
-        .thread
+        .connection
         .run("count", move |connection| Ok(connection.query_row(&sql, [], |row| row.get(0))?))
         .await
         .unwrap()
@@ -144,7 +144,7 @@ async fn a_full_disk_is_said_so_and_passes() {
             Ok(connection
                 .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?)
         };
-        store.thread.run("limit", limit).await.unwrap()
+        store.connection.run("limit", limit).await.unwrap()
     };
     // SQLite answers a file at its limit as it answers a full disk. No limit is below the present size.
     most_pages(1).await;
@@ -170,14 +170,14 @@ async fn portions_delete_whole_executions_and_nothing_else() {
     let later = NOW + Micros::from_days(31);
     let usual = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };
     for portion in [1, 7, 10] {
-        let pruned = retention::prune(&store.thread, NOW, usual, portion).await.unwrap();
+        let pruned = retention::prune(&store.connection, NOW, usual, portion).await.unwrap();
         assert_eq!(
             (pruned, rows(&store, "workflow_steps").await),
             (Pruned::default(), 66),
             "portion {portion}"
         );
     }
-    let pruned = retention::prune(&store.thread, later, usual, 10).await.unwrap();
+    let pruned = retention::prune(&store.connection, later, usual, 10).await.unwrap();
     assert_eq!(pruned, Pruned { executions: 6, ..Pruned::default() });
     for table in ["workflow_steps", "workflow_executions", "execution_attributes"] {
         assert_eq!(rows(&store, table).await, 0, "{table}");
@@ -191,7 +191,7 @@ async fn a_portion_is_a_transaction_of_its_own() {
         EmbeddedStore::open(&StoreConfig::at(Location::Memory), Arc::new(Policy::default())).await.unwrap();
     record(&store, 35).await;
     let one = store
-        .thread
+        .connection
         .write("one", |tx| retention::prune_executions(tx, NOW + Micros::new(1), 10))
         .await
         .unwrap();
@@ -210,7 +210,7 @@ async fn the_file_shrinks_when_much_was_deleted() {
         let read = |connection: &mut rusqlite::Connection| {
             Ok(connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?)
         };
-        store.thread.run("pages", read).await.unwrap()
+        store.connection.run("pages", read).await.unwrap()
     };
     let before = pages().await;
     let usual = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };

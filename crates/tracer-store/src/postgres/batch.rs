@@ -135,16 +135,16 @@ impl Batches {
 
 #[async_trait]
 impl BatchStore for Batches {
-    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+    async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
         let started = Instant::now();
         let deadline =
-            DEADLINE + Duration::from_secs(u64::try_from(steps_in(&batch) / STEPS_PER_SECOND).unwrap_or(0));
+            DEADLINE + Duration::from_secs(u64::try_from(steps_in(batch) / STEPS_PER_SECOND).unwrap_or(0));
         let (mut replay, mut in_doubt) = (0, false);
         loop {
             let error = match self.sessions.take().await {
                 Ok(session) => {
                     let left = deadline.saturating_sub(started.elapsed());
-                    match tokio::time::timeout(left, self.attempt(session, &batch)).await {
+                    match tokio::time::timeout(left, self.attempt(session, batch)).await {
                         Ok(Ok(answers)) => {
                             metrics::transaction(NAME, TransactionOutcome::Ok, started.elapsed());
                             return Ok(answers);
@@ -167,7 +167,7 @@ impl BatchStore for Batches {
             }
             metrics::transaction(NAME, TransactionOutcome::Retried, started.elapsed());
             tracing::debug!(replay, cause = %error, "a batch is replayed");
-            if let Err(error) = self.before_replay(&error, replay, &batch).await {
+            if let Err(error) = self.before_replay(&error, replay, batch).await {
                 return Err(error.into_repository("preparing a replay"));
             }
         }

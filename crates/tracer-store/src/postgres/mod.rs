@@ -93,7 +93,7 @@ pub(crate) async fn open(
     };
     migrate::run(&connector, clock.now()).await?;
     let batches = Arc::new(Batches::new(connector.clone(), policy, config.acquire_timeout));
-    let writer = Writer::start(batches.clone(), &config.writer);
+    let writer = Writer::start(batches.clone(), &config.writer).map_err(OpenError::Thread)?;
     Ok(Arc::new(PostgresStore {
         connector,
         pool,

@@ -32,7 +32,7 @@ impl Journal {
 
 #[async_trait]
 impl BatchStore for Journal {
-    async fn write(&self, batch: Arc<[Request]>) -> Result<BatchAnswers, RepositoryError> {
+    async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
         self.gate.acquire().await.unwrap().forget();
         if self.away.load(Ordering::SeqCst) {
             return Err(unavailable("away"));
@@ -86,7 +86,14 @@ async fn settle() {
 }
 
 fn writer(store: &Arc<Journal>, queue: usize, batch: usize) -> Arc<Writer> {
-    Arc::new(Writer::start(store.clone(), &WriterConfig { queue, batch }))
+    // On the test's own thread, so that what it waits for is in its hands.
+    let (writer, gatherer) = Writer::new(store.clone(), &WriterConfig { queue, batch });
+    let (closing, ended) = (writer.closing.clone(), writer.ended.clone());
+    tokio::spawn(async move {
+        gatherer.run(closing).await;
+        ended.cancel();
+    });
+    Arc::new(writer)
 }
 
 #[tokio::test]

@@ -181,7 +181,10 @@ async fn listings_use_their_indexes() {
     for (filter, index) in [
         (any(), "started_at_execution_id_idx"),
         (ExecutionFilter { workflow: one, ..any() }, "workflow_name_started_at_execut_idx"),
-        (ExecutionFilter { correlation_id: Some(correlation("1-7")), ..any() }, "correlation_id_started_at_execu_idx"),
+        (
+            ExecutionFilter { correlation_id: Some(correlation("1-7")), ..any() },
+            "correlation_id_started_at_execu_idx",
+        ),
         (
             ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() },
             "workflow_name_recorded_at_idx",
