@@ -19,7 +19,7 @@ use self::past::{Past, STEP, STEPS, WORKFLOW};
 use crate::contract::{COMPLETE, Contract};
 use crate::interrupt;
 use crate::limits::http::Constant;
-use crate::load::{Load, Measured, millis};
+use crate::load::{Load, Measured, median, millis};
 use crate::progress;
 use crate::script::Repeat;
 use crate::stand::{Place, Stand, Store};
@@ -174,11 +174,6 @@ fn answers(stand: &mut Stand, path: &str, times: u64, longest: Duration) -> Resu
 fn quantile(measured: &Measured, at: f64, expected: u64) -> f64 {
     let answered = millis(&measured.all, at);
     if measured.all.len() < expected { answered.max(measured.waited.as_secs_f64() * 1e3) } else { answered }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "there is no clock to take: the past is made to end now")]

@@ -75,6 +75,12 @@ pub(crate) fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e6
 }
 
+/// Returns the middle of some values, 0 of none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
 /// Returns an empty histogram of nanoseconds, up to a minute, exact to 0.1 %.
 ///
 /// # Errors

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 
 use crate::contract::{COMPLETE, Contract, ROWS_PER_REQUEST};
 use crate::limits::http::Constant;
 use crate::limits::postgres::Postgres;
 use crate::limits::sqlite::Sqlite;
-use crate::load::{Load, Measured, millis};
+use crate::load::{Load, Measured, median, millis};
 use crate::process;
 use crate::progress;
 use crate::stand::{Cpu, Place, Stand, Store};
@@ -16,6 +17,9 @@ use crate::table::{Figure, Table, Target};
 
 /// How long limits are measured that need a while.
 const LIMIT_LENGTH: Duration = Duration::from_secs(3);
+
+/// Rounds in which one client alone and its limits take turns.
+const ROUNDS: u32 = 5;
 
 /// Clients of the load that memory and rate are judged under.
 pub(crate) const USUAL_CLIENTS: usize = 64;
@@ -60,7 +64,8 @@ impl Rest<'_> {
         Ok(())
     }
 
-    /// One client alone: what completing a step costs beyond what it has to.
+    /// One client alone: what completing a step costs beyond what it has to. All are measured in
+    /// turns, and the median counts: alone, they take as long as the processor's sleep lets them.
     fn alone(
         &self,
         stand: &mut Stand,
@@ -69,15 +74,23 @@ impl Rest<'_> {
         table: &mut Table,
     ) -> Result<()> {
         progress(&format!("{}: one client alone", stand.store().name()));
-        let answer = millis(&constant.measure(1, Duration::from_secs(1))?.all, 0.5);
-        let (commit, trip) = match limits {
-            Limits::Embedded(sqlite) => (millis(&sqlite.lone_commits()?, 0.5), 0.0),
-            Limits::Postgres(postgres) => {
-                (millis(&postgres.lone_commits()?, 0.5), millis(&postgres.round_trips()?, 0.5))
+        let mut rounds: [Vec<f64>; 4] = Default::default();
+        for _ in 0..ROUNDS {
+            let (commits, trips) = match limits {
+                Limits::Embedded(sqlite) => (sqlite.lone_commits()?, None),
+                Limits::Postgres(postgres) => (postgres.lone_commits()?, Some(postgres.round_trips()?)),
+            };
+            let answers = constant.measure(1, self.length / ROUNDS)?.all;
+            let load = Load { clients: 1, warm_up: self.warm_up / ROUNDS, length: self.length / ROUNDS };
+            let completed = stand.drive(&load, Contract::new)?;
+            let p50 = |histogram: Option<&Histogram<u64>>| histogram.map_or(0.0, |found| millis(found, 0.5));
+            let round =
+                [p50(completed.of(COMPLETE)), p50(Some(&commits)), p50(trips.as_ref()), p50(Some(&answers))];
+            for (column, value) in rounds.iter_mut().zip(round) {
+                column.push(value);
             }
-        };
-        let measured = self.load(stand, 1)?;
-        let complete = measured.of(COMPLETE).map_or(0.0, |histogram| millis(histogram, 0.5));
+        }
+        let [complete, commit, trip, answer] = rounds.map(median);
         let floor = commit + 2.0 * trip + answer;
         let parts = match limits {
             Limits::Embedded(_) => "COMMIT + constant answer",

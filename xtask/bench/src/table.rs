@@ -171,7 +171,7 @@ impl Table {
 
 fn row(width: usize, cells: [&str; 6]) -> String {
     let [name, value, limit, ratio, target, met] = cells;
-    format!("{name:<width$}{value:>18}  {limit:<44}{ratio:>7}{target:>11}  {met}").trim_end().to_owned()
+    format!("{name:<width$}{value:>18}  {limit:<48}{ratio:>7}{target:>11}  {met}").trim_end().to_owned()
 }
 
 fn beside(value: f64, limit: Option<&(String, f64)>) -> (String, String) {
@@ -228,7 +228,7 @@ mod tests {
         );
         table.add(Figure::new("p99", 25.0, "ms").target(Target::AtMost(25.0)));
         table.add(Figure::new("  p95", 25.0, "ms").target(Target::AtMost(24.0)));
-        assert_eq!(table.missed(), ["rest: requests", "rest: requests, p95"]);
+        assert_eq!(table.missed(), ["rest: requests", "rest: p99, p95"]);
         let text = table.text();
         assert!(text.contains("45,000  HTTP") && text.contains("0.20") && text.contains("NOT MET"), "{text}");
     }
