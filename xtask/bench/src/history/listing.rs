@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tracer_core::time::Timestamp;
 
 use super::past::{Past, WORKFLOW, correlation_of, written};
@@ -24,8 +24,12 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// # Errors
 /// When the service does not answer, or the run is interrupted.
 pub(crate) fn run(stand: &mut Stand, past: &Past, table: &mut Table) -> Result<()> {
-    for (name, path) in questions(stand, past)? {
+    for Question { name, path, finds } in questions(stand, past)? {
         progress(&format!("  {name}"));
+        // A past that the service reads differently than it was written would be found very fast.
+        let (status, body) = fetch(stand.service()?.address(), &path)?;
+        let found = find_id(&body, br#""workflow_id":""#, &mut Vec::new());
+        ensure!(status == 200 && found == finds, "{path} answers {status} and finds {found}, not {finds}");
         let measured = answers(stand, &path, ASKED, LONGEST)?;
         table.add(
             Figure::new(format!("{name}, p99"), quantile(&measured, 0.99, ASKED), "ms")
@@ -39,49 +43,54 @@ pub(crate) fn run(stand: &mut Stand, past: &Past, table: &mut Table) -> Result<(
     Ok(())
 }
 
-fn questions(stand: &Stand, past: &Past) -> Result<Vec<(String, String)>> {
+/// What is asked.
+struct Question {
+    name: String,
+    path: String,
+    /// Whether there is anything to be found.
+    finds: bool,
+}
+
+fn questions(stand: &Stand, past: &Past) -> Result<Vec<Question>> {
     let middle = past.execution(past.executions / 2);
     let at = Timestamp::from_micros(middle.started_at);
     let correlated = correlation_of(past.executions / 20 * 10);
+    let tenant = past.executions / 4 * 2 % 20_000;
     let filters = [
-        String::new(),
-        format!("workflow_name={WORKFLOW}"),
-        "workflow_name=nothing".to_owned(),
-        "status=completed".to_owned(),
-        "status=failed".to_owned(),
-        "status=cancelled".to_owned(),
-        "status=running".to_owned(),
-        format!("correlation_id={correlated}"),
-        format!("started_after={at}"),
-        format!("started_before={at}"),
-        "min_duration_ms=1500".to_owned(),
-        "min_duration_ms=60000".to_owned(),
-        "max_duration_ms=900".to_owned(),
-        "max_duration_ms=1".to_owned(),
-        "bottleneck=warning".to_owned(),
-        "bottleneck=critical".to_owned(),
-        "attribute=region:eu-2".to_owned(),
-        "attribute=tenant:t4242".to_owned(),
-        "attribute=tenant:nobody".to_owned(),
-        format!("workflow_name={WORKFLOW}&status=failed"),
-        format!("workflow_name={WORKFLOW}&bottleneck=critical&started_before={at}"),
+        (format!("workflow_name={WORKFLOW}"), true),
+        ("workflow_name=nothing".to_owned(), false),
+        ("status=completed".to_owned(), true),
+        ("status=failed".to_owned(), true),
+        ("status=cancelled".to_owned(), false),
+        ("status=running".to_owned(), false),
+        (format!("correlation_id={correlated}"), true),
+        (format!("started_after={at}"), true),
+        (format!("started_before={at}"), true),
+        ("min_duration_ms=1300".to_owned(), true),
+        ("min_duration_ms=60000".to_owned(), false),
+        ("max_duration_ms=950".to_owned(), true),
+        ("max_duration_ms=1".to_owned(), false),
+        ("bottleneck=warning".to_owned(), true),
+        ("bottleneck=critical".to_owned(), true),
+        ("attribute=region:eu-2".to_owned(), true),
+        (format!("attribute=tenant:t{tenant}"), true),
+        ("attribute=tenant:nobody".to_owned(), false),
+        (format!("workflow_name={WORKFLOW}&status=failed"), true),
+        (format!("workflow_name={WORKFLOW}&bottleneck=critical&started_before={at}"), true),
+        ("attribute=region:eu-2&min_duration_ms=1300&status=failed".to_owned(), true),
     ];
-    let mut questions: Vec<(String, String)> = filters
-        .into_iter()
-        .map(|filter| {
-            let path =
-                if filter.is_empty() { "/workflows".to_owned() } else { format!("/workflows?{filter}") };
-            (format!("GET {}", path.replace(&at.to_string(), "…")), path)
-        })
-        .collect();
-    questions.push((
-        "GET /workflows, a later page".to_owned(),
-        format!("/workflows?cursor={}", cursor(stand, &at)?),
-    ));
+    let at_text = at.to_string();
+    let filtered = filters.into_iter().map(|(filter, finds)| {
+        let path = format!("/workflows?{filter}");
+        Question { name: format!("GET {}", path.replace(&at_text, "…")), path, finds }
+    });
     let execution = written(middle.id);
-    questions.push(("GET /workflows/{id}".to_owned(), format!("/workflows/{execution}")));
-    let bottlenecks = format!("/workflows/{execution}/bottlenecks");
-    questions.push(("GET /workflows/{id}/bottlenecks".to_owned(), bottlenecks));
+    let one = |name: &str, path: String| Question { name: format!("GET {name}"), path, finds: true };
+    let mut questions = vec![one("/workflows", "/workflows".to_owned())];
+    questions.extend(filtered);
+    questions.push(one("/workflows, a later page", format!("/workflows?cursor={}", cursor(stand, &at)?)));
+    questions.push(one("/workflows/{id}", format!("/workflows/{execution}")));
+    questions.push(one("/workflows/{id}/bottlenecks", format!("/workflows/{execution}/bottlenecks")));
     Ok(questions)
 }
 

@@ -50,7 +50,8 @@ pub(crate) struct Execution {
     /// As it is stored: 1 for WARNING, 2 for CRITICAL.
     pub(crate) worst: Option<i16>,
     pub(crate) correlation: Option<String>,
-    pub(crate) attributes: String,
+    /// Keys and texts, by key.
+    pub(crate) attributes: Vec<(&'static str, String)>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -96,6 +97,15 @@ impl Past {
     }
 }
 
+impl Execution {
+    /// Returns the attributes as they are stored.
+    pub(crate) fn attributes_json(&self) -> String {
+        let pairs: Vec<String> =
+            self.attributes.iter().map(|(key, text)| format!(r#""{key}":"{text}""#)).collect();
+        format!("{{{}}}", pairs.join(","))
+    }
+}
+
 fn step(started_at: i64, noise: u64, failed: bool) -> Step {
     let usual = 80_000 + noise % 40_000;
     // Two in a thousand are slow, one in four thousand is very slow.
@@ -115,11 +125,11 @@ pub(crate) fn correlation_of(number: u64) -> String {
 }
 
 /// Every second execution has attributes: a common one and a rare one.
-fn attributes_of(number: u64) -> String {
+fn attributes_of(number: u64) -> Vec<(&'static str, String)> {
     if number.is_multiple_of(2) {
-        format!(r#"{{"region": "eu-{}", "tenant": "t{}"}}"#, number % 7, number % 20_000)
+        vec![("region", format!("eu-{}", number % 7)), ("tenant", format!("t{}", number % 20_000))]
     } else {
-        "{}".to_owned()
+        Vec::new()
     }
 }
 

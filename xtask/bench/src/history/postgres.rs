@@ -97,7 +97,7 @@ fn execution_row(rows: &mut Rows, execution: &Execution, month: i32) {
         .stamp(execution.ended_at)
         .big(Some(execution.ended_at - execution.started_at))
         .text(execution.correlation.as_deref())
-        .json(Some(&execution.attributes))
+        .json(Some(&execution.attributes_json()))
         .json(execution.failed.then_some(ERROR))
         .flag(false)
         .stamp(execution.started_at)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rusqlite::{Connection, Transaction, params};
+use sha2::{Digest as _, Sha256};
 
 use super::past::{AVERAGE_US, Execution, Histories, Past, WORKFLOW};
 use super::{PORTION, show};
@@ -27,6 +28,8 @@ INSERT INTO step_baselines (key, workflow_name, step_name, last_seen_at, state)
 VALUES (?1, ?2, ?3, ?4, ?5)";
 
 const SEGMENT: &str = "INSERT INTO baseline_segments (key, day, state) VALUES (?1, ?2, ?3)";
+
+const ATTRIBUTE: &str = "INSERT INTO execution_attributes (digest, at, id) VALUES (?1, ?2, ?3)";
 
 /// What a failed execution and its step say.
 const ERROR: &str = r#"{"type":"Timeout","message":"upstream did not answer"}"#;
@@ -80,9 +83,13 @@ fn insert(transaction: &Transaction<'_>, execution: &Execution) -> Result<()> {
         execution.worst,
         i64::try_from(completed)?,
         execution.correlation,
-        execution.attributes,
+        execution.attributes_json(),
         error(execution.failed),
     ])?;
+    let mut statement = transaction.prepare_cached(ATTRIBUTE)?;
+    for (key, value) in &execution.attributes {
+        statement.execute(params![digest(key, value), execution.started_at, execution.id])?;
+    }
     let mut statement = transaction.prepare_cached(STEP)?;
     for step in &execution.steps {
         let judged = step.severity.is_some();
@@ -104,4 +111,11 @@ fn insert(transaction: &Transaction<'_>, execution: &Execution) -> Result<()> {
         ])?;
     }
     Ok(())
+}
+
+/// Returns under which number an execution is found by an attribute: the first 8 bytes of SHA-256 over
+/// key, NUL and text.
+fn digest(key: &str, value: &str) -> i64 {
+    let hash = Sha256::new().chain_update(key).chain_update([0]).chain_update(value).finalize();
+    hash.iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
 }
