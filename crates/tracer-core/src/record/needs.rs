@@ -142,6 +142,12 @@ impl HistoryNeeds {
         }
     }
 
+    /// Returns whether `others` hold all of these, and lock what is to be locked.
+    #[must_use]
+    pub fn are_among(&self, others: &Self) -> bool {
+        self.0.iter().all(|(key, need)| others.0.get(key).is_some_and(|other| other.lock >= need.lock))
+    }
+
     fn need(&mut self, workflow: &WorkflowName, step: Option<&StepName>, create: bool, lock: bool) {
         let need = self.0.entry(key_of(workflow, step)).or_insert_with(|| HistoryNeed {
             workflow: workflow.clone(),

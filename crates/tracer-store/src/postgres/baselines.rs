@@ -4,7 +4,8 @@
 //! locks all of its rows in that order. While it inserts, it holds nothing of this class but rows that it has just
 //! inserted, with smaller keys; a batch that waits for one of these is itself still inserting, and has not yet reached
 //! the larger keys. A batch that already locks has been past every key that it needs, so that none of them can be
-//! inserted by another one any more. Thus every wait is for a batch that is further on.
+//! inserted by another one any more. Thus every wait is for a batch that is further on. Where every row is known to
+//! exist, the locking is all there is.
 //!
 //! Invariant: a key counts as known only after a transaction that saw or made it has committed.
 //! Not here: what a baseline is (`tracer_core::baseline`).
@@ -20,7 +21,7 @@ use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
 use super::error::StoreError;
 use super::row::{self, Bits, Date, Stamp};
-use super::tx::{Params, Session, column};
+use super::tx::{Params, Pipeline, Results, Session, Slot, Statements, column};
 use crate::step_limit::FullWorkflows;
 
 pub(super) const KNOWN: &str = "\
@@ -94,6 +95,11 @@ impl Known {
         missing.map(|(key, need)| (*key, need)).collect()
     }
 
+    /// Returns whether none of these has to be made.
+    pub(super) fn all_exist(&self, needs: &HistoryNeeds) -> bool {
+        self.perhaps_missing(needs).is_empty()
+    }
+
     /// Remembers keys that exist for good: their transaction has committed.
     pub(super) fn remember(&self, keys: impl IntoIterator<Item = BaselineKey>) {
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,40 +151,63 @@ impl Loaded {
     }
 }
 
-/// Makes the missing baselines of a batch, locks those that will change, and reads all of them.
-///
-/// # Errors
-/// [`StoreError::Vanished`] if a key that was known is not there; it is forgotten, and a replay makes it.
-pub(super) async fn load(
-    session: &Session,
-    known: &Known,
+/// Asks for baselines: locked, those that will change.
+pub(super) fn ask<'a>(
+    pipeline: &mut Pipeline<'a>,
+    statements: &'a Statements,
     needs: &HistoryNeeds,
-) -> Result<Loaded, StoreError> {
-    let (missing, full) = missing(session, known, needs).await?;
+) -> Vec<Slot> {
     let keys = |lock: bool| -> Vec<Bits> {
         needs.0.iter().filter(|(_, need)| need.lock == lock).map(|(key, _)| Bits::from(*key)).collect()
     };
-    let (to_lock, to_look) = (keys(true), keys(false));
-    let mut pipeline = session.pipeline();
-    if !missing.is_empty() {
-        pipeline.execute(&session.statements.create_baselines, create(&missing));
-    }
-    let statements =
-        [(&session.statements.lock_baselines, to_lock), (&session.statements.look_baselines, to_look)];
-    let wanted = statements.into_iter().filter(|(_, keys)| !keys.is_empty());
-    let slots: Vec<_> =
-        wanted.map(|(statement, keys)| pipeline.query(statement, vec![Box::new(keys)])).collect();
-    let mut results = pipeline.run().await?;
+    [(&statements.lock_baselines, keys(true)), (&statements.look_baselines, keys(false))]
+        .into_iter()
+        .filter(|(_, keys)| !keys.is_empty())
+        .map(|(statement, keys)| pipeline.query(statement, vec![Box::new(keys)]))
+        .collect()
+}
+
+/// Reads what was asked for.
+///
+/// # Errors
+/// [`StoreError::Vanished`] if a key that was known is not there; it is forgotten, and a replay makes it.
+pub(super) fn read(
+    results: &mut Results,
+    slots: Vec<Slot>,
+    known: &Known,
+    needs: &HistoryNeeds,
+) -> Result<HashMap<BaselineKey, History>, StoreError> {
     let mut histories = HashMap::with_capacity(needs.0.len());
     for row in slots.into_iter().flat_map(|slot| results.take(slot)) {
         let state: &[u8] = row::get(&row, "state")?;
         let baseline = Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))?;
         histories.insert(row::baseline_key(&row, "key")?, History { baseline, segments: Vec::new() });
     }
-    let expected_here = |key: &&BaselineKey| {
-        missing.contains_key(*key) || known.keys.lock().unwrap_or_else(PoisonError::into_inner).contains(*key)
-    };
-    if needs.0.keys().filter(expected_here).any(|key| !histories.contains_key(key)) {
+    let keys = known.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    if needs.0.keys().any(|key| keys.contains(key) && !histories.contains_key(key)) {
+        return Err(StoreError::Vanished);
+    }
+    drop(keys);
+    Ok(histories)
+}
+
+/// Makes the missing baselines of a batch, locks those that will change, and reads all of them.
+///
+/// # Errors
+/// [`StoreError::Vanished`] as [`read`].
+pub(super) async fn load(
+    session: &Session,
+    known: &Known,
+    needs: &HistoryNeeds,
+) -> Result<Loaded, StoreError> {
+    let (missing, full) = missing(session, known, needs).await?;
+    let mut pipeline = session.pipeline();
+    if !missing.is_empty() {
+        pipeline.execute(&session.statements.create_baselines, create(&missing));
+    }
+    let slots = ask(&mut pipeline, &session.statements, needs);
+    let histories = read(&mut pipeline.run().await?, slots, known, needs)?;
+    if missing.keys().any(|key| !histories.contains_key(key)) {
         return Err(StoreError::Vanished);
     }
     let workflow = |need: &HistoryNeed| need.step.is_none().then(|| need.workflow.clone());

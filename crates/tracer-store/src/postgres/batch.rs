@@ -1,7 +1,7 @@
-//! Batches: the five steps of `tracer_core::record` in one transaction and, as a rule, three round trips.
+//! Batches: the five steps of `tracer_core::record` in one transaction and, as a rule, two round trips.
 //!
-//! 1. `BEGIN`; idempotency keys, executions, steps;
-//! 2. baselines (once more where one has to be made, and once more where a day has ended);
+//! 1. `BEGIN`; idempotency keys, executions, steps; baselines, where they can be foreseen (`running`);
+//! 2. baselines otherwise (once more where one has to be made, and once more where a day has ended);
 //! 3. everything that is to be written, and `COMMIT`.
 //!
 //! Rows are locked class by class in this order, and within each in the order of their keys; rows are inserted in the
@@ -28,6 +28,7 @@ use super::executions::Locks;
 use super::partitions::{self, Month};
 use super::pool::{Connector, Role};
 use super::row::Bits;
+use super::running::Running;
 use super::tx::{Session, Sessions};
 use super::{baselines, executions, idempotency, steps};
 use crate::metrics::{self, TransactionOutcome};
@@ -49,6 +50,7 @@ pub(super) struct Batches {
     sessions: Sessions,
     connector: Connector,
     known: baselines::Known,
+    running: Running,
     policy: Arc<Policy>,
     /// How long a batch whose outcome is unknown waits for the database to come back.
     patience: Duration,
@@ -57,7 +59,8 @@ pub(super) struct Batches {
 impl Batches {
     pub(super) fn new(connector: Connector, policy: Arc<Policy>, patience: Duration) -> Self {
         let sessions = Sessions::new(connector.clone());
-        Self { sessions, connector, known: baselines::Known::default(), policy, patience }
+        let (known, running) = (baselines::Known::default(), Running::default());
+        Self { sessions, connector, known, running, policy, patience }
     }
 
     /// Closes the sessions that no batch uses.
@@ -87,21 +90,78 @@ impl Batches {
     }
 
     async fn transact(&self, session: &Session, requests: &[Request]) -> Result<BatchAnswers, StoreError> {
-        let mut set = begin(session, requests).await?;
+        let foreseen = self.running.foresee(requests).filter(|needs| self.known.all_exist(needs));
+        let mut set = self.begin(session, requests, foreseen.as_ref()).await?;
         let needs = HistoryNeeds::of(requests, &set);
         let mut loaded = baselines::Loaded::default();
-        if !needs.0.is_empty() {
-            loaded = baselines::load(session, &self.known, &needs).await?;
-            set.histories = std::mem::take(&mut loaded.histories);
-            let keys = record::segment_needs(requests, &set);
-            baselines::load_segments(session, &keys, &mut set.histories).await?;
+        match foreseen {
+            Some(foreseen) if needs.are_among(&foreseen) => {}
+            // Rows are locked already, and locking others now would be out of order.
+            Some(_) => return Err(StoreError::Vanished),
+            None if needs.0.is_empty() => {}
+            None => {
+                loaded = baselines::load(session, &self.known, &needs).await?;
+                set.histories = std::mem::take(&mut loaded.histories);
+            }
         }
+        let keys = record::segment_needs(requests, &set);
+        baselines::load_segments(session, &keys, &mut set.histories).await?;
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
         save_and_commit(session, &set, &unused).await?;
+        self.running.learn(&set);
         self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
         self.known.full().note(loaded.full_without(&unused));
         Ok(answers)
+    }
+
+    /// Begins the transaction, and loads and locks what the commands name, and the baselines that are foreseen.
+    async fn begin(
+        &self,
+        session: &Session,
+        requests: &[Request],
+        foreseen: Option<&HistoryNeeds>,
+    ) -> Result<WorkingSet, StoreError> {
+        let needs = FirstNeeds::of(requests);
+        let locks = Locks::of(&needs.executions);
+        let statements = &session.statements;
+        let mut pipeline = session.pipeline();
+        pipeline.begin();
+        let now = requests.iter().map(|request| request.received_at).max().unwrap_or_default();
+        let idempotency = (!needs.idempotency.is_empty()).then(|| {
+            pipeline.execute(&statements.claim_idempotency, idempotency::claim(&needs.idempotency, now));
+            pipeline.query(&statements.lock_idempotency, idempotency::lock(&needs.idempotency))
+        });
+        let locked = (!locks.lock.is_empty())
+            .then(|| pipeline.query(&statements.lock_executions, vec![Box::new(locks.lock)]));
+        let looked = (!locks.look.is_empty())
+            .then(|| pipeline.query(&statements.look_executions, vec![Box::new(locks.look)]));
+        let steps = (!needs.steps.is_empty())
+            .then(|| pipeline.query(&statements.lock_steps, steps::lock(&needs.steps)));
+        let closings = (!needs.closings.is_empty()).then(|| {
+            let steps = pipeline.query(&statements.closing_steps, steps::closing(&needs.closings));
+            (steps, pipeline.query(&statements.count_completed, steps::closing(&needs.closings)))
+        });
+        let histories = foreseen.map(|needs| (baselines::ask(&mut pipeline, statements, needs), needs));
+        let mut results = pipeline.run().await?;
+        let mut set = WorkingSet::default();
+        if let Some(slot) = idempotency {
+            set.idempotency = idempotency::read(&results.take(slot), &needs.idempotency)?;
+        }
+        for slot in [locked, looked].into_iter().flatten() {
+            executions::read_heads(&results.take(slot), &mut set.executions)?;
+        }
+        if let Some(slot) = steps {
+            set.steps = steps::read_all(&results.take(slot))?;
+        }
+        if let Some((steps, completed)) = closings {
+            set.closings =
+                steps::read_closings(&results.take(steps), &results.take(completed), &needs.closings)?;
+        }
+        if let Some((slots, needs)) = histories {
+            set.histories = baselines::read(&mut results, slots, &self.known, needs)?;
+        }
+        Ok(set)
     }
 
     /// Does what has to be done before a replay can succeed.
@@ -120,7 +180,10 @@ impl Batches {
                 let mut client = self.connector.connect(Role::Upkeep).await?;
                 return partitions::ensure(&mut client, &months).await;
             }
-            StoreError::Vanished => self.known.forget(),
+            StoreError::Vanished => {
+                self.known.forget();
+                self.running.forget();
+            }
             StoreError::Contention(_) | StoreError::Lost(_) | StoreError::Away(_) => {
                 tokio::time::sleep(PAUSE * replay.min(10)).await
             }
@@ -202,45 +265,6 @@ fn steps_in(requests: &[Request]) -> usize {
         | record::Command::Rebaseline(_) => 1,
     };
     requests.iter().map(steps).sum()
-}
-
-/// Begins the transaction, and loads and locks what the commands name.
-async fn begin(session: &Session, requests: &[Request]) -> Result<WorkingSet, StoreError> {
-    let needs = FirstNeeds::of(requests);
-    let locks = Locks::of(&needs.executions);
-    let statements = &session.statements;
-    let mut pipeline = session.pipeline();
-    pipeline.begin();
-    let now = requests.iter().map(|request| request.received_at).max().unwrap_or_default();
-    let idempotency = (!needs.idempotency.is_empty()).then(|| {
-        pipeline.execute(&statements.claim_idempotency, idempotency::claim(&needs.idempotency, now));
-        pipeline.query(&statements.lock_idempotency, idempotency::lock(&needs.idempotency))
-    });
-    let locked = (!locks.lock.is_empty())
-        .then(|| pipeline.query(&statements.lock_executions, vec![Box::new(locks.lock)]));
-    let looked = (!locks.look.is_empty())
-        .then(|| pipeline.query(&statements.look_executions, vec![Box::new(locks.look)]));
-    let steps =
-        (!needs.steps.is_empty()).then(|| pipeline.query(&statements.lock_steps, steps::lock(&needs.steps)));
-    let closings = (!needs.closings.is_empty()).then(|| {
-        let steps = pipeline.query(&statements.closing_steps, steps::closing(&needs.closings));
-        (steps, pipeline.query(&statements.count_completed, steps::closing(&needs.closings)))
-    });
-    let mut results = pipeline.run().await?;
-    let mut set = WorkingSet::default();
-    if let Some(slot) = idempotency {
-        set.idempotency = idempotency::read(&results.take(slot), &needs.idempotency)?;
-    }
-    for slot in [locked, looked].into_iter().flatten() {
-        executions::read_heads(&results.take(slot), &mut set.executions)?;
-    }
-    if let Some(slot) = steps {
-        set.steps = steps::read_all(&results.take(slot))?;
-    }
-    if let Some((steps, completed)) = closings {
-        set.closings = steps::read_closings(&results.take(steps), &results.take(completed), &needs.closings)?;
-    }
-    Ok(set)
 }
 
 /// Writes what the batch left to be written, and commits.

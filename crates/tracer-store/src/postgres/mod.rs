@@ -23,6 +23,7 @@ mod pool;
 mod reads;
 mod retention;
 mod row;
+mod running;
 mod steps;
 mod tls;
 mod tx;
