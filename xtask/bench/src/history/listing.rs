@@ -16,6 +16,9 @@ use crate::table::{Figure, Table, Target};
 /// Answers timed of each question.
 const ASKED: u64 = 300;
 
+/// Executions among which even what is rare is found.
+const LONG: u64 = 100_000;
+
 /// How long a question may go on.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -29,7 +32,8 @@ pub(crate) fn run(stand: &mut Stand, past: &Past, table: &mut Table) -> Result<(
         // A past that the service reads differently than it was written would be found very fast.
         let (status, body) = fetch(stand.service()?.address(), &path)?;
         let found = find_id(&body, br#""workflow_id":""#, &mut Vec::new());
-        ensure!(status == 200 && found == finds, "{path} answers {status} and finds {found}, not {finds}");
+        let as_expected = found == finds || (finds && past.executions < LONG);
+        ensure!(status == 200 && as_expected, "{path} answers {status} and finds {found}, not {finds}");
         let measured = answers(stand, &path, ASKED, LONGEST)?;
         table.add(
             Figure::new(format!("{name}, p99"), quantile(&measured, 0.99, ASKED), "ms")
