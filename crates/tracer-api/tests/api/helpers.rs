@@ -12,6 +12,7 @@ use tracer_api::background::Background;
 use tracer_api::config::Settings;
 use tracer_api::http::{self, routes};
 use tracer_api::metrics::Metrics;
+use tracer_core::detect::Policy;
 use tracer_core::test_util::FakeClock;
 use tracer_core::time::Micros;
 use tracer_store::{Location, StoreConfig};
@@ -71,20 +72,32 @@ pub(crate) async fn start() -> Service {
 
 /// Starts a service with changed settings.
 pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Service {
+    let mut settings = settings();
+    change(&mut settings);
+    let policy = app::policy(&settings);
+    start_over(&settings, StoreConfig::at(Location::Memory), policy).await
+}
+
+/// Returns the settings of a service that does not refuse a test for its haste.
+pub(crate) fn settings() -> Settings {
     let mut settings = Settings::defaults().unwrap();
     settings.server.workers = 1;
     settings.limits.rate_per_second = 0;
-    change(&mut settings);
+    settings
+}
+
+/// Starts a service over a store and a policy of the test's own.
+pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy: Policy) -> Service {
     let clock = Arc::new(FakeClock::default());
-    let config = StoreConfig { clock: Some(clock.clone()), ..StoreConfig::at(Location::Memory) };
-    let policy = Arc::new(app::policy(&settings));
+    let config = StoreConfig { clock: Some(clock.clone()), ..config };
+    let policy = Arc::new(policy);
     let store = tracer_store::open(&config, Arc::clone(&policy)).await.unwrap();
     let metrics = Arc::new(Metrics::install(&settings.metrics).unwrap());
     let stopping = CancellationToken::new();
-    let app = App::new(&settings, store, policy, metrics, stopping.clone());
+    let app = App::new(settings, store, policy, metrics, stopping.clone());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = http::server(&settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
+    let server = http::server(settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
     Service { address, clock, background: app.background, stopping, handle, client: Client::new() }

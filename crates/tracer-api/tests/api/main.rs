@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod errors;
+mod full_queue;
 mod health;
 mod helpers;
 mod import;
