@@ -1,7 +1,7 @@
 //! What clients meet: the frame around every handler, and the routes that need no domain.
 //!
 //! Every request passes, in this order: [`request_metrics`] (counted, timed), [`gate`] (key, rate, `Accept`),
-//! [`head`], its handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
+//! `head`, its handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
 
 pub mod body;
 mod checks;
@@ -22,7 +22,7 @@ mod retry;
 pub mod routes;
 mod simulate;
 mod stats;
-mod steps;
+pub mod steps;
 pub mod views;
 mod workflows;
 

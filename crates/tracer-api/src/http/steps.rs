@@ -35,7 +35,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 
 /// What starts a step, or records it whole.
 #[derive(Debug, Deserialize, ToSchema)]
-struct RecordStep {
+pub struct RecordStep {
     /// The step's name: 1 to 200 characters, none of them a control character.
     #[schema(required = true, value_type = String, example = "data_transform")]
     step_name: Option<String>,
@@ -71,7 +71,11 @@ struct RecordStep {
 impl RequestBody for RecordStep {}
 
 impl RecordStep {
-    fn into_command(
+    /// Returns the command, with an id for the step. `upstream` names its parent where the body names none.
+    ///
+    /// # Errors
+    /// 422 that names every value out of bounds.
+    pub fn into_command(
         self,
         execution: ExecutionId,
         upstream: Option<Traceparent>,
@@ -194,7 +198,7 @@ impl StepAnswer {
 
 /// What ends a step; nothing: it completed now.
 #[derive(Debug, Deserialize, ToSchema)]
-struct FinishStep {
+pub struct FinishStep {
     /// `completed`, `failed`, `skipped` or `cancelled`; `completed` if it is left out, or `failed` if there
     /// is an error.
     #[schema(example = "completed")]
@@ -218,7 +222,11 @@ impl RequestBody for FinishStep {
 }
 
 impl FinishStep {
-    fn into_command(
+    /// Returns the command for the step that the path names.
+    ///
+    /// # Errors
+    /// 422 that names every value out of bounds.
+    pub fn into_command(
         self,
         execution: ExecutionId,
         id: StepId,
