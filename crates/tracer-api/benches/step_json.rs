@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{BatchSize, Criterion, Throughput};
 use serde::Serialize;
 use tracer_api::http::body::parse;
 use tracer_api::http::steps::{FinishStep, RecordStep};
@@ -63,12 +63,16 @@ fn put(body: &str) -> CompleteStep {
 fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step, outcome to JSON");
     group.bench_function("started", |bencher| {
-        bencher.iter_with_setup(started, |outcome| json(&StepStartedView::from(outcome)));
+        bencher.iter_batched(started, |outcome| json(&StepStartedView::from(outcome)), BatchSize::SmallInput);
     });
     for (name, bottleneck) in [("ended, normal", None), ("ended, CRITICAL", Some(critical()))] {
+        let outcome = || ended(bottleneck.clone());
         group.bench_function(name, |bencher| {
-            bencher
-                .iter_with_setup(|| ended(bottleneck.clone()), |outcome| json(&StepEndedView::from(outcome)));
+            bencher.iter_batched(
+                outcome,
+                |outcome| json(&StepEndedView::from(outcome)),
+                BatchSize::SmallInput,
+            );
         });
     }
     group.finish();
