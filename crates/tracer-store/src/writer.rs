@@ -1,8 +1,9 @@
 //! Gathers commands into batches: group commit, shared by both stores.
 //!
 //! While one batch is being committed, the commands that arrive gather for the next one: a client
-//! alone pays one commit and waits for nobody, a thousand clients share one. There is no timer and
-//! nothing to tune for latency. The writer has a thread of its own, and with it what talks to the
+//! alone pays one commit and waits for nobody, a thousand clients share one. Where commits are slow,
+//! the next batch begins a little later, once the clients of the last one had time to come back:
+//! otherwise half of them would always just have missed it. There is nothing to tune. The writer has a thread of its own, and with it what talks to the
 //! database: from a command's arrival to its answer, only those two cross threads.
 //!
 //! Invariants: a command is answered exactly once, after its batch is durable; commands of one batch
@@ -44,6 +45,14 @@ pub(crate) trait BatchStore: Send + Sync + 'static {
 /// How long a failed batch is held against the store. It must end by itself: a service that is not
 /// ready is sent no writes, and only a write can show that writes succeed again.
 const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+
+/// Batches that take less are not worth waiting for.
+const SLOW: Duration = Duration::from_millis(1);
+/// The part of a batch's time for which the next one waits at most, as a divisor, and the limit to that.
+const WAIT_SHARE: u32 = 4;
+const LONGEST_WAIT: Duration = Duration::from_millis(5);
+/// How long nobody must have come for the waiting to end.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// The entrance to the store for everything that writes.
 #[derive(Debug)]
@@ -101,6 +110,8 @@ impl Writer {
             incoming,
             held_back: VecDeque::new(),
             most: config.batch.max(1),
+            took: Duration::ZERO,
+            crowd: 0,
             failed: 0,
             failed_at: Arc::clone(&failed_at),
         };
@@ -168,6 +179,10 @@ struct Gatherer {
     /// Commands that could not share a batch with one before them; first in the next one.
     held_back: VecDeque<Waiting>,
     most: usize,
+    /// How long the last batch took.
+    took: Duration,
+    /// How many commands were under way when it ended: its own, and those that waited.
+    crowd: usize,
     /// Batches that failed since one was last committed.
     failed: u64,
     failed_at: FailedAt,
@@ -187,10 +202,36 @@ impl Gatherer {
                 let Some(first) = first else { return };
                 self.held_back.push_back(first);
             }
+            self.await_the_crowd();
             let batch = self.gather();
             metrics::queued(self.incoming.len());
+            let (begun, commands) = (Instant::now(), batch.requests.len());
             self.commit(batch).await;
+            self.took = begun.elapsed();
+            self.crowd = commands + self.waiting();
         }
+    }
+
+    /// Waits while those keep coming who were under way a moment ago. Blocks the thread, on which
+    /// nothing goes on between two batches, because timers of the runtime are ten times as coarse.
+    fn await_the_crowd(&self) {
+        if self.took < SLOW {
+            return;
+        }
+        let (begun, longest) = (Instant::now(), (self.took / WAIT_SHARE).min(LONGEST_WAIT));
+        let mut here = self.waiting();
+        while here < self.crowd.min(self.most) && begun.elapsed() < longest {
+            std::thread::sleep(PAUSE);
+            let now_here = self.waiting();
+            if now_here == here {
+                return;
+            }
+            here = now_here;
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.incoming.len() + self.held_back.len()
     }
 
     /// Takes what waits, in order, as far as it may share a batch.
