@@ -37,11 +37,12 @@ CREATE TABLE workflow_executions (
 ) STRICT, WITHOUT ROWID;
 
 -- Listings, newest first: all of them, and those of a workflow. Read backwards, so that new rows are
--- appended at the end.
+-- appended at the end. Status and duration stand at the end of the indexes, so that an execution which
+-- a filter leaves out is passed over without being looked up.
 CREATE INDEX workflow_executions_started
-    ON workflow_executions (started_at, execution_id);
+    ON workflow_executions (started_at, execution_id, status, duration_us);
 CREATE INDEX workflow_executions_workflow
-    ON workflow_executions (workflow_name, started_at, execution_id);
+    ON workflow_executions (workflow_name, started_at, execution_id, status, duration_us);
 CREATE INDEX workflow_executions_correlation
     ON workflow_executions (correlation_id, started_at, execution_id) WHERE correlation_id IS NOT NULL;
 -- What runs: counted by workflow, listed, and looked through for what has been silent for long.
@@ -49,12 +50,12 @@ CREATE INDEX workflow_executions_running
     ON workflow_executions (workflow_name, started_at, execution_id, recorded_at) WHERE status = 'running';
 -- What may be rare: went wrong, had a bottleneck, took very long or short.
 CREATE INDEX workflow_executions_unsuccessful
-    ON workflow_executions (status, started_at, execution_id)
+    ON workflow_executions (status, started_at, execution_id, duration_us)
     WHERE status IN ('failed', 'timed_out', 'cancelled');
 CREATE INDEX workflow_executions_bottleneck
-    ON workflow_executions (worst_severity, started_at, execution_id) WHERE worst_severity IS NOT NULL;
+    ON workflow_executions (worst_severity, started_at, execution_id, status, duration_us) WHERE worst_severity IS NOT NULL;
 CREATE INDEX workflow_executions_duration
-    ON workflow_executions (duration_us) WHERE duration_us IS NOT NULL;
+    ON workflow_executions (duration_us, started_at, execution_id, status) WHERE duration_us IS NOT NULL;
 -- What retention deletes next.
 CREATE INDEX workflow_executions_recorded
     ON workflow_executions (recorded_at);

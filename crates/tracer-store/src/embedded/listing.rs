@@ -18,7 +18,7 @@ use tracer_core::repository::{ExecutionCursor, ExecutionFilter};
 use super::error::StoreError;
 use super::{attributes, row};
 
-const SELECT: &str = concat!("-- executions\nSELECT ", row::execution_columns!(), "\n  FROM ");
+const SELECT: &str = concat!("-- executions\nSELECT ", row::execution_columns!());
 
 /// So many executions are read and sorted rather than walking past others in search of them.
 const FEW: usize = 1_000;
@@ -46,72 +46,104 @@ pub(super) fn executions(
 /// A way to the executions that one condition leaves.
 #[derive(Clone, Debug, PartialEq)]
 struct Lead {
-    /// What is read, with the index that is walked.
-    from: &'static str,
+    /// The index that is walked.
+    index: Index,
     /// The condition, as the index needs it written.
     condition: &'static str,
     values: Vec<SqlValue>,
-    /// Whether the index gives the newest first.
-    is_sorted: bool,
-    /// What the index calls the start and the id.
-    order: [&'static str; 2],
+}
+
+/// What leads to executions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Index {
+    Started,
+    Correlation,
+    Running,
+    RunningOfWorkflow,
+    Unsuccessful,
+    Attribute,
+    Bottleneck,
+    Workflow,
+    Duration,
+}
+
+impl Index {
+    const fn from(self) -> &'static str {
+        match self {
+            Self::Started => "workflow_executions INDEXED BY workflow_executions_started",
+            Self::Correlation => "workflow_executions INDEXED BY workflow_executions_correlation",
+            Self::Running | Self::RunningOfWorkflow => {
+                "workflow_executions INDEXED BY workflow_executions_running"
+            }
+            Self::Unsuccessful => "workflow_executions INDEXED BY workflow_executions_unsuccessful",
+            Self::Attribute => "execution_attributes",
+            Self::Bottleneck => "workflow_executions INDEXED BY workflow_executions_bottleneck",
+            Self::Workflow => "workflow_executions INDEXED BY workflow_executions_workflow",
+            Self::Duration => "workflow_executions INDEXED BY workflow_executions_duration",
+        }
+    }
+
+    /// What it calls the id and the start.
+    const fn keys(self) -> &'static str {
+        match self {
+            Self::Attribute => "id, at",
+            Self::Started
+            | Self::Correlation
+            | Self::Running
+            | Self::RunningOfWorkflow
+            | Self::Unsuccessful
+            | Self::Bottleneck
+            | Self::Workflow
+            | Self::Duration => "execution_id AS id, started_at AS at",
+        }
+    }
+
+    /// Whether it gives the newest first.
+    const fn is_sorted(self) -> bool {
+        !matches!(self, Self::Running | Self::Duration)
+    }
+
+    /// Whether an execution is told apart by status and duration without being looked up.
+    const fn holds_status_and_duration(self) -> bool {
+        matches!(
+            self,
+            Self::Started | Self::Unsuccessful | Self::Bottleneck | Self::Workflow | Self::Duration
+        )
+    }
 }
 
 impl Lead {
-    fn new(from: &'static str, condition: &'static str, values: Vec<SqlValue>) -> Self {
-        Self { from, condition, values, is_sorted: true, order: ["started_at", "execution_id"] }
+    const fn new(index: Index, condition: &'static str, values: Vec<SqlValue>) -> Self {
+        Self { index, condition, values }
     }
 
-    fn unsorted(self) -> Self {
-        Self { is_sorted: false, ..self }
-    }
-
-    fn newest() -> Self {
-        Self::new("workflow_executions INDEXED BY workflow_executions_started", "true", Vec::new())
+    const fn newest() -> Self {
+        Self::new(Index::Started, "true", Vec::new())
     }
 
     /// Returns the ways to what a filter asks for, the most telling conditions first.
     fn all_of(filter: &ExecutionFilter, severity: Option<Severity>) -> Vec<Self> {
         let mut leads = Vec::new();
         if let Some(id) = &filter.correlation_id {
-            leads.push(Self::new(
-                "workflow_executions INDEXED BY workflow_executions_correlation",
-                "correlation_id = ?",
-                vec![id.as_str().to_owned().into()],
-            ));
+            let id = id.as_str().to_owned().into();
+            leads.push(Self::new(Index::Correlation, "correlation_id = ?", vec![id]));
         }
         leads.extend(filter.status.and_then(|status| Self::of_status(status, filter.workflow.as_ref())));
-        leads.extend(filter.attributes.iter().map(|(key, value)| Self {
-            order: ["at", "id"],
-            ..Self::new(
-                "execution_attributes CROSS JOIN workflow_executions ON execution_id = id",
-                "digest = ?",
-                vec![attributes::digest(key, value).into()],
-            )
+        leads.extend(filter.attributes.iter().map(|(key, value)| {
+            Self::new(Index::Attribute, "digest = ?", vec![attributes::digest(key, value).into()])
         }));
         leads.extend(severity.map(|severity| {
-            Self::new(
-                "workflow_executions INDEXED BY workflow_executions_bottleneck",
-                "worst_severity = ?",
-                vec![i64::from(severity.to_stored()).into()],
-            )
+            Self::new(Index::Bottleneck, "worst_severity = ?", vec![i64::from(severity.to_stored()).into()])
         }));
         if let Some(workflow) = &filter.workflow {
-            leads.push(Self::new(
-                "workflow_executions INDEXED BY workflow_executions_workflow",
-                "workflow_name = ?",
-                vec![workflow.as_str().to_owned().into()],
-            ));
+            let name = workflow.as_str().to_owned().into();
+            leads.push(Self::new(Index::Workflow, "workflow_name = ?", vec![name]));
         }
         if filter.min_duration.is_some() || filter.max_duration.is_some() {
             let least = filter.min_duration.map_or(0, row::stored_micros);
             let most = filter.max_duration.map_or(i64::MAX, row::stored_micros);
-            let lead = Self::new(
-                "workflow_executions INDEXED BY workflow_executions_duration",
-                "duration_us BETWEEN ? AND ?",
-                vec![least.into(), most.into()],
-            );
-            leads.push(lead.unsorted());
+            let condition = "duration_us BETWEEN ? AND ?";
+            leads.push(Self::new(Index::Duration, condition, vec![least.into(), most.into()]));
         }
         leads
     }
@@ -119,28 +151,27 @@ impl Lead {
     /// The status is written out, because only then an index of some states is one for the query. Most
     /// executions are completed, and no index is of those. Those that run are sorted by workflow first.
     fn of_status(status: ExecutionStatus, workflow: Option<&WorkflowName>) -> Option<Self> {
-        const UNSUCCESSFUL: &str = "workflow_executions INDEXED BY workflow_executions_unsuccessful";
-        const RUNNING: &str = "workflow_executions INDEXED BY workflow_executions_running";
-        let condition = match status {
-            ExecutionStatus::Running => {
-                return Some(match workflow {
-                    None => Self::new(RUNNING, "status = 'running'", Vec::new()).unsorted(),
-                    Some(name) => {
-                        let name = name.as_str().to_owned().into();
-                        Self::new(RUNNING, "status = 'running' AND workflow_name = ?", vec![name])
-                    }
-                });
+        let condition = match (status, workflow) {
+            (ExecutionStatus::Completed, _) => return None,
+            (ExecutionStatus::Running, None) => {
+                return Some(Self::new(Index::Running, "status = 'running'", Vec::new()));
             }
-            ExecutionStatus::Completed => return None,
-            ExecutionStatus::Failed => "status = 'failed' AND status IN ('failed', 'timed_out', 'cancelled')",
-            ExecutionStatus::TimedOut => {
+            (ExecutionStatus::Running, Some(name)) => {
+                let (name, condition) =
+                    (name.as_str().to_owned(), "status = 'running' AND workflow_name = ?");
+                return Some(Self::new(Index::RunningOfWorkflow, condition, vec![name.into()]));
+            }
+            (ExecutionStatus::Failed, _) => {
+                "status = 'failed' AND status IN ('failed', 'timed_out', 'cancelled')"
+            }
+            (ExecutionStatus::TimedOut, _) => {
                 "status = 'timed_out' AND status IN ('failed', 'timed_out', 'cancelled')"
             }
-            ExecutionStatus::Cancelled => {
+            (ExecutionStatus::Cancelled, _) => {
                 "status = 'cancelled' AND status IN ('failed', 'timed_out', 'cancelled')"
             }
         };
-        Some(Self::new(UNSUCCESSFUL, condition, Vec::new()))
+        Some(Self::new(Index::Unsuccessful, condition, Vec::new()))
     }
 
     /// Chooses the index to walk.
@@ -156,7 +187,7 @@ impl Lead {
             if left < least {
                 least = left;
                 few = Some(lead);
-            } else if lead.is_sorted && sorted.is_none() {
+            } else if lead.index.is_sorted() && sorted.is_none() {
                 sorted = Some(lead);
             }
         }
@@ -165,8 +196,7 @@ impl Lead {
 
     /// Returns how many executions the condition leaves, or [`FEW`] if there are more.
     fn count(&self, tx: &Transaction<'_>) -> Result<usize, StoreError> {
-        let Self { from, condition, .. } = self;
-        let from = from.split_once(" CROSS JOIN").map_or(*from, |(index, _)| index);
+        let (from, condition) = (self.index.from(), self.condition);
         let sql = format!(
             "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {FEW})"
         );
@@ -192,47 +222,66 @@ impl Query {
         after: Option<ExecutionCursor>,
         limit: Option<usize>,
     ) -> Self {
-        let [at, id] = lead.order;
-        let mut query =
-            Self { sql: format!("{SELECT}{}\n WHERE {}", lead.from, lead.condition), values: lead.values };
-        if let Some(workflow) = &filter.workflow {
-            query.and("workflow_name = ?", workflow.as_str().to_owned());
-        }
-        if let Some(status) = filter.status {
-            query.and("status = ?", status.as_str().to_owned());
-        }
-        if let Some(severity) = severity {
-            query.and("worst_severity = ?", i64::from(severity.to_stored()));
-        }
-        if let Some(id) = &filter.correlation_id {
-            query.and("correlation_id = ?", id.as_str().to_owned());
-        }
+        let keys = lead.index.keys();
+        let (at, id) =
+            if lead.index == Index::Attribute { ("at", "id") } else { ("started_at", "execution_id") };
+        // What the index holds is compared before an execution is looked up.
+        let mut inner = Conditions { sql: lead.condition.to_owned(), values: lead.values };
+        let mut outer = Conditions { sql: "true".to_owned(), values: Vec::new() };
         if let Some(from) = filter.started_after {
-            query.and(&format!("{at} >= ?"), from.as_micros());
+            inner.and(&format!("{at} >= ?"), from.as_micros());
         }
         if let Some(until) = filter.started_before {
-            query.and(&format!("{at} < ?"), until.as_micros());
-        }
-        if let Some(least) = filter.min_duration {
-            query.and("duration_us >= ?", row::stored_micros(least));
-        }
-        if let Some(most) = filter.max_duration {
-            query.and("duration_us <= ?", row::stored_micros(most));
+            inner.and(&format!("{at} < ?"), until.as_micros());
         }
         if let Some(after) = after {
-            query.and(&format!("({at}, {id}) < (?, ?)"), after.started_at.as_micros());
-            query.values.push(after.id.to_bytes().to_vec().into());
+            inner.and(&format!("({at}, {id}) < (?, ?)"), after.started_at.as_micros());
+            inner.values.push(after.id.to_bytes().to_vec().into());
         }
-        query.sql.push_str(&format!("\n ORDER BY {at} DESC, {id} DESC"));
+        let held = if lead.index.holds_status_and_duration() { &mut inner } else { &mut outer };
+        if let Some(status) = filter.status {
+            held.and("status = ?", status.as_str().to_owned());
+        }
+        if let Some(least) = filter.min_duration {
+            held.and("duration_us >= ?", row::stored_micros(least));
+        }
+        if let Some(most) = filter.max_duration {
+            held.and("duration_us <= ?", row::stored_micros(most));
+        }
+        if let Some(workflow) = &filter.workflow {
+            outer.and("workflow_name = ?", workflow.as_str().to_owned());
+        }
+        if let Some(severity) = severity {
+            outer.and("worst_severity = ?", i64::from(severity.to_stored()));
+        }
+        if let Some(id) = &filter.correlation_id {
+            outer.and("correlation_id = ?", id.as_str().to_owned());
+        }
+        let from = lead.index.from();
+        let mut sql = format!(
+            "{SELECT}\n  FROM (SELECT {keys}\n          FROM {from}\n         WHERE {})\n \
+             CROSS JOIN workflow_executions ON execution_id = id\n WHERE {}\n ORDER BY at DESC, id DESC",
+            inner.sql, outer.sql
+        );
+        let mut values = inner.values;
+        values.append(&mut outer.values);
         if let Some(limit) = limit {
-            query.sql.push_str("\n LIMIT ?");
-            query.values.push(super::reads::sql_limit(limit).into());
+            sql.push_str("\n LIMIT ?");
+            values.push(super::reads::sql_limit(limit).into());
         }
-        query
+        Self { sql, values }
     }
+}
 
+/// Conditions that must all hold, and the values of their parameters.
+struct Conditions {
+    sql: String,
+    values: Vec<SqlValue>,
+}
+
+impl Conditions {
     fn and(&mut self, condition: &str, value: impl Into<SqlValue>) {
-        self.sql.push_str("\n   AND ");
+        self.sql.push_str(" AND ");
         self.sql.push_str(condition);
         self.values.push(value.into());
     }
@@ -327,29 +376,31 @@ mod tests {
                 plans.push(plan(&connection, query));
             }
         }
+        // The index alone decides, and only what it leaves is looked up.
+        let look_up = "; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)";
         let by = |index: &str, condition: &str| {
             format!(
-                "SEARCH workflow_executions USING INDEX workflow_executions_{index} ({condition}(started_at,execution_id)<(?,?))"
+                "SEARCH workflow_executions USING COVERING INDEX workflow_executions_{index} ({condition}){look_up}"
             )
         };
+        let behind = |condition: &str| format!("{condition}(started_at,execution_id)<(?,?)");
         let sorted = "; USE TEMP B-TREE FOR ORDER BY";
+        let of_status = by("unsuccessful", &behind("status=? AND "));
         let expected = [
-            by("started", ""),
-            by("correlation", "correlation_id=? AND "),
-            format!("SCAN workflow_executions USING INDEX workflow_executions_running{sorted}"),
-            by("running", "workflow_name=? AND "),
-            by("workflow", "workflow_name=? AND "),
-            by("unsuccessful", "status=? AND "),
-            by("unsuccessful", "status=? AND "),
-            by("unsuccessful", "status=? AND "),
-            "SEARCH execution_attributes USING PRIMARY KEY (digest=? AND (at,id)<(?,?)); \
-             SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)"
-                .to_owned(),
-            by("bottleneck", "worst_severity=? AND "),
-            by("workflow", "workflow_name=? AND "),
+            by("started", &behind("")),
+            by("correlation", &behind("correlation_id=? AND ")),
             format!(
-                "SEARCH workflow_executions USING INDEX workflow_executions_duration (duration_us>? AND duration_us<?){sorted}"
+                "SCAN workflow_executions USING COVERING INDEX workflow_executions_running{look_up}{sorted}"
             ),
+            by("running", &behind("workflow_name=? AND ")),
+            by("workflow", &behind("workflow_name=? AND ")),
+            of_status.clone(),
+            of_status.clone(),
+            of_status,
+            format!("SEARCH execution_attributes USING PRIMARY KEY (digest=? AND (at,id)<(?,?)){look_up}"),
+            by("bottleneck", &behind("worst_severity=? AND ")),
+            by("workflow", &behind("workflow_name=? AND ")),
+            by("duration", "duration_us>? AND duration_us<?") + sorted,
         ];
         assert_eq!(plans, expected);
     }
@@ -368,11 +419,11 @@ mod tests {
             let workflow = WorkflowName::new(workflow).ok();
             let filter = ExecutionFilter { workflow, status: Some(status), ..ExecutionFilter::default() };
             let lead = Lead::choose(&tx, &filter, None).unwrap();
-            lead.from.rsplit('_').next().unwrap().to_owned()
+            lead.index
         };
-        assert_eq!(of("w1", ExecutionStatus::Failed), "unsuccessful");
-        assert_eq!(of("w1", ExecutionStatus::Completed), "workflow");
-        assert_eq!(of("w1", ExecutionStatus::Running), "running");
+        assert_eq!(of("w1", ExecutionStatus::Failed), Index::Unsuccessful);
+        assert_eq!(of("w1", ExecutionStatus::Completed), Index::Workflow);
+        assert_eq!(of("w1", ExecutionStatus::Running), Index::RunningOfWorkflow);
         let any = ExecutionFilter::default;
         let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() };
         assert_eq!(Lead::choose(&tx, &running, None).unwrap(), Lead::newest(), "so many are not sorted");
