@@ -114,7 +114,10 @@ where
     // A call that took longer than its period is not made up for.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        if let Err(error) = run().await {
+        if let Err(error) = run().await
+            // A store that is being closed refuses what was under way.
+            && !stop.is_cancelled()
+        {
             tracing::warn!(event = "background", task = name, error = %Chain(&error), "a background task failed");
         }
     }

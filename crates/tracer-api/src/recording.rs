@@ -186,7 +186,7 @@ impl Tracing {
         let cause = Cause::of(end.failure.as_ref());
         let ended = self.end(end, arrival).await?;
         if ended.fresh {
-            self.report.execution_ended(&ended.value, Some(ended.value.total), &cause);
+            self.report.execution_ended(&ended.value, ended.value.total.within_bounds().ok(), &cause);
         }
         Ok(ended)
     }
