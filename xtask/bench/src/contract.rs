@@ -7,8 +7,8 @@ use std::io::Write as _;
 
 use crate::script::{Script, find_id, with_body};
 
-/// Names of workflows that the clients share.
-const WORKFLOWS: usize = 16;
+/// Names of workflows that the clients share, unless others are asked for.
+pub(crate) const WORKFLOWS: usize = 16;
 
 /// New rows per request: four in eight.
 pub(crate) const ROWS_PER_REQUEST: f64 = 0.5;
@@ -31,8 +31,18 @@ pub(crate) struct Contract {
     next: usize,
     /// Executions yet to start.
     left: u64,
+    /// Which workflow comes next; the same one always if none.
+    turns: Option<Turns>,
     /// Makes durations differ, as real ones do.
     noise: u32,
+}
+
+/// Goes through workflows, so that all clients together run each of them equally often.
+#[derive(Debug)]
+struct Turns {
+    next: usize,
+    stride: usize,
+    workflows: usize,
 }
 
 impl Contract {
@@ -40,6 +50,11 @@ impl Contract {
     pub(crate) fn new(number: usize) -> Self {
         let noise = u32::try_from(number).unwrap_or(0).wrapping_mul(2_654_435_761);
         Self { noise, ..Self::of(&format!("bench-{}", number % WORKFLOWS), &STEPS, u64::MAX) }
+    }
+
+    /// As [`Contract::new`], for one of `clients` that run so many workflows in turns.
+    pub(crate) fn among(number: usize, clients: usize, workflows: usize) -> Self {
+        Self { turns: Some(Turns { next: number, stride: clients, workflows }), ..Self::new(number) }
     }
 
     /// Makes a client that runs so many executions of one workflow, with these steps.
@@ -52,6 +67,7 @@ impl Contract {
             body: Vec::new(),
             next: 0,
             left: executions,
+            turns: None,
             noise: 1,
         }
     }
@@ -76,6 +92,11 @@ impl Script for Contract {
         match self.next {
             0 => {
                 self.left = self.left.checked_sub(1)?;
+                if let Some(turns) = &mut self.turns {
+                    let workflow = turns.next % turns.workflows.max(1);
+                    turns.next += turns.stride;
+                    self.start = format!(r#"{{"workflow_name":"bench-{workflow}"}}"#).into_bytes();
+                }
                 with_body(out, "POST", &[b"/workflows"], &self.start);
                 Some(0)
             }
@@ -124,6 +145,22 @@ mod tests {
         let mut out = Vec::new();
         client.write_next(&mut out).unwrap();
         String::from_utf8(out).unwrap().lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn clients_go_through_all_workflows_in_turns() {
+        let names = |number| {
+            let mut client = Contract::among(number, 2, 5);
+            let mut next = || {
+                let mut out = Vec::new();
+                client.next = 0;
+                client.write_next(&mut out).unwrap();
+                let text = String::from_utf8(out).unwrap();
+                text.split("bench-").nth(1).unwrap().trim_end_matches("\"}").to_owned()
+            };
+            [next(), next(), next()].join(" ")
+        };
+        assert_eq!([names(0), names(1)], ["0 2 4", "1 3 0"]);
     }
 
     #[test]

@@ -61,6 +61,9 @@ struct Arguments {
     /// Numbers of clients, one run each
     #[arg(long, value_delimiter = ',', default_value = "16,64")]
     clients: Vec<usize>,
+    /// Distinct workflows that the clients of `rest` run in turns
+    #[arg(long, default_value_t = contract::WORKFLOWS)]
+    workflows: usize,
     /// Seconds that count in each run
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -133,6 +136,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
     let rest = Rest {
         place,
         clients: &arguments.clients,
+        workflows: arguments.workflows,
         length: Duration::try_from_secs_f64(arguments.seconds)?,
         warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
     };

@@ -31,6 +31,8 @@ pub(crate) struct Rest<'a> {
     pub(crate) place: &'a Place,
     /// How many clients, one run each.
     pub(crate) clients: &'a [usize],
+    /// How many workflows they run.
+    pub(crate) workflows: usize,
     /// What counts.
     pub(crate) length: Duration,
     /// What does not.
@@ -148,7 +150,9 @@ impl Rest<'_> {
     }
 
     fn load(&self, stand: &mut Stand, clients: usize) -> Result<Measured> {
-        stand.drive(&Load { clients, warm_up: self.warm_up, length: self.length }, Contract::new)
+        stand.drive(&Load { clients, warm_up: self.warm_up, length: self.length }, |number| {
+            Contract::among(number, clients, self.workflows)
+        })
     }
 
     fn latencies(&self, store: Store, clients: usize, measured: &Measured, table: &mut Table) {
