@@ -211,9 +211,9 @@ pub struct StoreHealth {
     pub queued: usize,
     /// Commands that may wait.
     pub queue_capacity: usize,
-    /// Whether the last batch failed, a few seconds ago at most: the store answers and takes no writes,
-    /// as with a full disk.
-    pub writes_fail: bool,
+    /// Why the last batch failed, if it did and not long ago: the store answers and takes no writes, as
+    /// with a full disk.
+    pub writes_fail: Option<&'static str>,
     /// Workflows that have had more step names than may have baselines
     /// ([`crate::limits::STEP_NAMES_PER_WORKFLOW`]) since this process opened the store.
     pub workflows_over_step_limit: u64,

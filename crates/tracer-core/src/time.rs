@@ -274,6 +274,14 @@ impl Micros {
         self.0.saturating_add(500) / 1000
     }
 
+    /// Returns the shortest and the longest length that are the same number of whole milliseconds, so
+    /// that what was shown finds itself.
+    #[must_use]
+    pub const fn shown_alike(self) -> (Self, Self) {
+        let middle = self.as_millis().saturating_mul(1000);
+        (Self(middle.saturating_sub(500)), Self(middle.saturating_add(499)))
+    }
+
     /// Returns seconds, as metrics want them.
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
@@ -387,6 +395,16 @@ mod tests {
         assert_eq!(Micros::from_client_millis(400.0 * 86_400_000.0), Ok(Micros::from_days(400)));
         assert_eq!(Micros::from_client_millis(400.0 * 86_400_000.0 + 1.0), Err(DurationError::TooLong));
         assert_eq!(Micros::from_client_millis(1e300), Err(DurationError::TooLong));
+    }
+
+    #[test]
+    fn what_is_shown_as_so_many_milliseconds_lies_between_their_bounds() {
+        for micros in [0, 499, 500, 999, 1_000, 1_499, 1_500, 99_500, 123_456_789] {
+            let (least, most) = Micros::from_millis(Micros::new(micros).as_millis()).shown_alike();
+            assert!(least.get() <= micros && micros <= most.get(), "{micros}");
+            let beyond = Micros::new(most.get() + 1);
+            assert_eq!((least.as_millis(), beyond.as_millis()), (most.as_millis(), most.as_millis() + 1));
+        }
     }
 
     #[test]

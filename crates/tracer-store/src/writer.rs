@@ -44,7 +44,7 @@ pub(crate) trait BatchStore: Send + Sync + 'static {
 
 /// How long a failed batch is held against the store. It must end by itself: a service that is not
 /// ready is sent no writes, and only a write can show that writes succeed again.
-const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+const FAILURE_HOLDS: Duration = Duration::from_secs(10);
 
 /// Batches that take less are not worth waiting for.
 const SLOW: Duration = Duration::from_millis(1);
@@ -58,14 +58,14 @@ const PAUSE: Duration = Duration::from_micros(100);
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Waiting>,
-    failed_at: FailedAt,
+    last_failure: LastFailure,
     closing: CancellationToken,
     /// Cancelled once the thread has answered everything and ends.
     ended: CancellationToken,
 }
 
-/// When the last batch failed; none since one was committed.
-type FailedAt = Arc<Mutex<Option<Instant>>>;
+/// When and why the last batch failed; none since one was committed.
+type LastFailure = Arc<Mutex<Option<(Instant, &'static str)>>>;
 
 /// A command that waits for its batch.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Writer {
 
     fn new(store: Arc<dyn BatchStore>, config: &WriterConfig) -> (Self, Gatherer) {
         let (queue, incoming) = mpsc::channel(config.queue.max(1));
-        let failed_at = FailedAt::default();
+        let last_failure = LastFailure::default();
         let gatherer = Gatherer {
             store,
             incoming,
@@ -113,10 +113,10 @@ impl Writer {
             took: Duration::ZERO,
             crowd: 0,
             failed: 0,
-            failed_at: Arc::clone(&failed_at),
+            last_failure: Arc::clone(&last_failure),
         };
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
-        (Self { queue, failed_at, closing, ended }, gatherer)
+        (Self { queue, last_failure, closing, ended }, gatherer)
     }
 
     /// Queues a command and waits until it is durable or refused.
@@ -147,18 +147,18 @@ impl Writer {
         self.queue.max_capacity()
     }
 
-    /// Returns whether the last batch failed, and not long ago.
-    pub(crate) fn is_failing(&self) -> bool {
-        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        failed_at.is_some_and(|at| at.elapsed() < FAILURE_HOLDS)
+    /// Returns why the last batch failed, if it did and not long ago.
+    pub(crate) fn failing(&self) -> Option<&'static str> {
+        let last_failure = *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        last_failure.filter(|(at, _)| at.elapsed() < FAILURE_HOLDS).map(|(_, reason)| reason)
     }
 
-    /// Fails while [`Writer::is_failing`].
+    /// Fails while [`Writer::failing`].
     ///
     /// # Errors
     /// [`RepositoryError::Unavailable`].
     pub(crate) fn check(&self) -> Result<(), RepositoryError> {
-        if self.is_failing() { Err(unavailable("the last writes failed")) } else { Ok(()) }
+        self.failing().map_or(Ok(()), |reason| Err(unavailable(reason)))
     }
 
     /// Refuses what comes from now on, and returns when everything accepted before is answered.
@@ -185,7 +185,7 @@ struct Gatherer {
     crowd: usize,
     /// Batches that failed since one was last committed.
     failed: u64,
-    failed_at: FailedAt,
+    last_failure: LastFailure,
 }
 
 impl Gatherer {
@@ -282,7 +282,8 @@ impl Gatherer {
     /// Logs the first failure of a series: a store that is away fails every batch for as long.
     fn note_failure(&mut self, error: &RepositoryError) {
         self.failed += 1;
-        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), reason_of(error)));
         if self.failed == 1 {
             tracing::error!(event = "error", error = %Chain(error), "writes fail");
         }
@@ -292,7 +293,7 @@ impl Gatherer {
         if self.failed > 0 {
             tracing::info!(failed_batches = self.failed, "writes succeed again");
             self.failed = 0;
-            *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
@@ -317,6 +318,13 @@ impl Gatherer {
             };
             drop(reply.send(answer));
         }
+    }
+}
+
+fn reason_of(error: &RepositoryError) -> &'static str {
+    match error {
+        RepositoryError::Unavailable { reason, .. } => reason,
+        RepositoryError::Internal { .. } | RepositoryError::Refused(_) => "the store fails: the log says why",
     }
 }
 

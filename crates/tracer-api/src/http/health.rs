@@ -74,6 +74,9 @@ struct StoreCheck {
 struct WriterCheck {
     /// Degraded from three quarters full on; unhealthy while writes fail, as with a full disk.
     status: Condition,
+    /// Why writes fail; `null` while they do not.
+    #[schema(example = "the disk is full")]
+    detail: Option<&'static str>,
     /// Commands that wait.
     #[schema(example = 3)]
     queued: usize,
@@ -142,9 +145,10 @@ fn of(kind: &'static str, store: Option<StoreHealth>) -> Health {
     let degraded_if = |so: bool| if so { Condition::Degraded } else { Condition::Healthy };
     let writer = store.map(|store| WriterCheck {
         status: match store.queued.saturating_mul(4) >= store.queue_capacity.saturating_mul(3) {
-            _ if store.writes_fail => Condition::Unhealthy,
+            _ if store.writes_fail.is_some() => Condition::Unhealthy,
             nearly_full => degraded_if(nearly_full),
         },
+        detail: store.writes_fail,
         queued: store.queued,
         capacity: store.queue_capacity,
     });
@@ -166,11 +170,14 @@ mod tests {
     fn the_whole_is_as_its_worst_part() {
         let status = |store| of("fake", store).status;
         let well =
-            StoreHealth { queued: 0, queue_capacity: 4, writes_fail: false, workflows_over_step_limit: 0 };
+            StoreHealth { queued: 0, queue_capacity: 4, writes_fail: None, workflows_over_step_limit: 0 };
         assert_eq!(status(Some(well)), Condition::Healthy);
         assert_eq!(status(Some(StoreHealth { queued: 3, ..well })), Condition::Degraded);
         assert_eq!(status(Some(StoreHealth { workflows_over_step_limit: 1, ..well })), Condition::Degraded);
-        assert_eq!(status(Some(StoreHealth { writes_fail: true, ..well })), Condition::Unhealthy);
+        assert_eq!(
+            status(Some(StoreHealth { writes_fail: Some("the disk is full"), ..well })),
+            Condition::Unhealthy
+        );
         assert_eq!(status(None), Condition::Unhealthy);
     }
 }

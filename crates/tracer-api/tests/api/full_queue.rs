@@ -118,7 +118,7 @@ async fn expect_everything_else_to_be_answered(service: &Service, execution: &st
     assert_eq!(service.get("/health/ready").await.expect(200), json!({"status": "ready"}));
     let health = service.get("/health").await.expect(200);
     assert_eq!(health["status"], "degraded");
-    let full = json!({"status": "degraded", "queued": QUEUE, "capacity": QUEUE});
+    let full = json!({"status": "degraded", "detail": null, "queued": QUEUE, "capacity": QUEUE});
     assert_eq!(health["checks"]["writer"], full);
     for path in ["/workflows", execution, &format!("{execution}/steps"), "/stats", "/stats/etl"] {
         service.get(path).await.expect(200);

@@ -11,7 +11,7 @@ async fn a_service_that_is_well_says_so() {
     assert_eq!(service.get("/health/ready").await.expect(200), json!({"status": "ready"}));
     let expected = json!({"status": "healthy", "checks": {
         "store": {"status": "healthy", "kind": "embedded SQLite"},
-        "writer": {"status": "healthy", "queued": 0, "capacity": 4096},
+        "writer": {"status": "healthy", "detail": null, "queued": 0, "capacity": 4096},
         "baselines": {"status": "healthy", "workflows_over_step_limit": 0},
     }});
     assert_eq!(service.get("/health").await.expect(200), expected);

@@ -253,6 +253,25 @@ async fn what_is_found_by_its_bottleneck_shows_it_while_it_runs() {
 }
 
 #[tokio::test]
+async fn a_duration_that_is_shown_finds_itself() {
+    let service = start().await;
+    let path = service.execution("etl").await;
+    let started = service.get(&path).await.expect(200)["started_at"].clone();
+    let ended = started.as_str().unwrap().replace('Z', "").to_owned() + "995Z";
+    let shown = service.put(&path, json!({"ended_at": ended})).await.expect(200);
+    assert_eq!(shown["total_duration_ms"], 1, "0.995 ms");
+    for (filter, found) in [
+        ("min_duration_ms=1", 1),
+        ("max_duration_ms=1", 1),
+        ("max_duration_ms=0", 0),
+        ("min_duration_ms=2", 0),
+    ] {
+        let listed = service.get(&format!("/workflows?{filter}")).await.expect(200);
+        assert_eq!(listed["workflows"].as_array().unwrap().len(), found, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn pages_hold_everything_once() {
     let service = start().await;
     let all = three(&service).await;

@@ -93,10 +93,10 @@ impl WriteConnection {
         match file::empty_log(&connection) {
             Ok(true) => {}
             Ok(false) => tracing::warn!("a read held the log of the database file: keep it beside the file"),
-            Err(error) => tracing::warn!(cause = ?error, "the log of the database file was not emptied"),
+            Err(error) => tracing::warn!(error = %error, "the log of the database file was not emptied"),
         }
         if let Err((_, error)) = connection.close() {
-            tracing::warn!(cause = ?error, "the database file was not closed cleanly");
+            tracing::warn!(error = %error, "the database file was not closed cleanly");
         }
         drop(hold);
     }

@@ -151,10 +151,11 @@ async fn a_full_disk_is_said_so_and_passes() {
     let full = try_record(&store, 5_000).await.unwrap_err();
     assert_eq!(full.to_string(), "the store is unavailable: the disk is full");
     assert!(store.execution(first).await.unwrap().is_some(), "what was written can be read");
-    assert!(store.health().await.unwrap().writes_fail && store.ping().await.is_err());
+    assert_eq!(store.health().await.unwrap().writes_fail, Some("the disk is full"));
+    assert!(store.ping().await.is_err());
     most_pages(1_000_000).await;
     record(&store, 5_000).await;
-    assert!(!store.health().await.unwrap().writes_fail && store.ping().await.is_ok());
+    assert!(store.health().await.unwrap().writes_fail.is_none() && store.ping().await.is_ok());
     assert_eq!((rows(&store, "workflow_executions").await, rows(&store, "workflow_steps").await), (2, 5_001));
     assert_eq!(samples(&store).await, 5_001);
 }

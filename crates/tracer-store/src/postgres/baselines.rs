@@ -28,6 +28,12 @@ pub(super) const KNOWN: &str = "\
 -- known_baselines
 SELECT key FROM step_baselines WHERE key = ANY($1)";
 
+/// Held until the end of the transaction by whoever makes step names of a workflow: two that count at the same time
+/// would both find the last place. Taken before any row of this class, in the order of the numbers.
+pub(super) const TAKE_PLACES: &str = "\
+-- take_places
+SELECT count(pg_advisory_xact_lock(n.number)) FROM (SELECT number FROM unnest($1::bigint[]) AS number) AS n";
+
 pub(super) const COUNT_STEP_NAMES: &str = "\
 -- count_step_names
 SELECT workflow_name, count(*) AS names
@@ -230,6 +236,9 @@ async fn missing<'a>(
     let with_steps = missing.values().filter(|need| need.step.is_some());
     let workflows: BTreeSet<&str> = with_steps.map(|need| need.workflow.as_str()).collect();
     let mut pipeline = session.pipeline();
+    if !workflows.is_empty() {
+        pipeline.execute(&session.statements.take_places, vec![Box::new(places(&missing))]);
+    }
     let existing = pipeline.query(&session.statements.known_baselines, vec![Box::new(keys)]);
     let workflows: Vec<&str> = workflows.into_iter().collect();
     let names = pipeline.query(&session.statements.count_step_names, vec![Box::new(workflows)]);
@@ -249,6 +258,16 @@ async fn missing<'a>(
         room
     });
     Ok((missing, full))
+}
+
+/// Returns the numbers that stand for the workflows whose step names are to be made, sorted.
+fn places(missing: &BTreeMap<BaselineKey, &HistoryNeed>) -> Vec<i64> {
+    let with_steps = missing.values().filter(|need| need.step.is_some());
+    let number = |need: &&HistoryNeed| {
+        let [a, b, c, d, e, f, g, h, ..] = Bits::from(BaselineKey::of_workflow(&need.workflow)).0;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    };
+    with_steps.map(number).collect::<BTreeSet<i64>>().into_iter().collect()
 }
 
 /// Takes one of the workflow's places for step names; returns whether there was one.

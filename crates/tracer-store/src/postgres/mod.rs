@@ -172,7 +172,7 @@ impl Upkeep for PostgresStore {
         Ok(StoreHealth {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
-            writes_fail: self.writer.is_failing(),
+            writes_fail: self.writer.failing(),
             workflows_over_step_limit: self.batches.workflows_over_step_limit(),
         })
     }

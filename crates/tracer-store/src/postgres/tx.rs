@@ -63,6 +63,7 @@ statements! {
     count_completed = steps::COUNT_COMPLETED,
     insert_steps = steps::INSERT,
     update_steps = steps::UPDATE,
+    take_places = baselines::TAKE_PLACES,
     known_baselines = baselines::KNOWN,
     count_step_names = baselines::COUNT_STEP_NAMES,
     create_baselines = baselines::CREATE,

@@ -144,6 +144,23 @@ async fn two_replicas_and_many_clients_on_few_workflows_never_deadlock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_give_no_workflow_more_step_names_than_it_may_have() {
+    let database = TestDatabase::create().await;
+    let replicas = [replica(database.url()).await, replica(database.url()).await];
+    let execution = start("etl");
+    send(&*replicas[0], execution.clone()).await;
+    // Few at a time, so that the last places are taken by many batches on both sides.
+    for hundred in 0..12 {
+        let names = (0..100).map(|n| (n % 2, format!("step {}", hundred * 100 + n)));
+        let steps = names.map(|(at, name)| send(&*replicas[at], whole(execution.id, &name, completed(5))));
+        join_all(steps).await;
+    }
+    let history =
+        replicas[0].workflow_history(&workflow("etl")).await.expect("an answer").expect("a history");
+    assert_eq!(u64::try_from(history.steps.len()), Ok(tracer_core::limits::STEP_NAMES_PER_WORKFLOW));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_stamp_by_one_clock() {
     let database = TestDatabase::create().await;
     let replicas = [replica(database.url()).await, replica(database.url()).await];

@@ -46,7 +46,7 @@ impl FromQuery for Listing {
         let name = "a name of 1 to 200 characters";
         let time = "a time of RFC 3339, such as 2026-01-31T12:00:00.123Z";
         let duration = "a number of milliseconds, at least 0 and at most 400 days";
-        let millis = |text: &str| Micros::from_client_millis(text.parse().ok()?).ok();
+        let millis = |text: &str| Some(Micros::from_client_millis(text.parse().ok()?).ok()?.shown_alike());
         let filter = ExecutionFilter {
             workflow: pairs.read("workflow_name", name, |text| WorkflowName::new(text).ok())?,
             status: pairs.read(
@@ -57,8 +57,8 @@ impl FromQuery for Listing {
             correlation_id: pairs.read("correlation_id", name, |text| CorrelationId::new(text).ok())?,
             started_after: pairs.read("started_after", time, instant)?,
             started_before: pairs.read("started_before", time, instant)?,
-            min_duration: pairs.read("min_duration_ms", duration, millis)?,
-            max_duration: pairs.read("max_duration_ms", duration, millis)?,
+            min_duration: pairs.read("min_duration_ms", duration, millis)?.map(|(least, _)| least),
+            max_duration: pairs.read("max_duration_ms", duration, millis)?.map(|(_, most)| most),
             bottleneck: pairs.read("bottleneck", "warning or critical", severity)?,
             attributes: attributes(pairs)?,
         };
