@@ -51,8 +51,8 @@ const SLOW: Duration = Duration::from_millis(1);
 /// The part of a batch's time for which the next one waits at most, as a divisor, and the limit to that.
 const WAIT_SHARE: u32 = 4;
 const LONGEST_WAIT: Duration = Duration::from_millis(5);
-/// How long nobody must have come for the waiting to end.
-const PAUSE: Duration = Duration::from_micros(100);
+/// The part of that for which nobody must have come for the waiting to end, as a divisor.
+const PAUSES: u32 = 4;
 
 /// The entrance to the store for everything that writes.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl Gatherer {
         let (begun, longest) = (Instant::now(), (self.took / WAIT_SHARE).min(LONGEST_WAIT));
         let mut here = self.waiting();
         while here < self.crowd.min(self.most) && begun.elapsed() < longest {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(longest / PAUSES);
             let now_here = self.waiting();
             if now_here == here {
                 return;
