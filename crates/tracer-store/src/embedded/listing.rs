@@ -83,10 +83,10 @@ impl Index {
         }
     }
 
-    /// What it calls the id and the start.
-    const fn keys(self) -> &'static str {
+    /// What it calls the start and the id.
+    const fn keys(self) -> [&'static str; 2] {
         match self {
-            Self::Attribute => "id, at",
+            Self::Attribute => ["at", "id"],
             Self::Started
             | Self::Correlation
             | Self::Running
@@ -94,7 +94,7 @@ impl Index {
             | Self::Unsuccessful
             | Self::Bottleneck
             | Self::Workflow
-            | Self::Duration => "execution_id AS id, started_at AS at",
+            | Self::Duration => ["started_at", "execution_id"],
         }
     }
 
@@ -222,9 +222,7 @@ impl Query {
         after: Option<ExecutionCursor>,
         limit: Option<usize>,
     ) -> Self {
-        let keys = lead.index.keys();
-        let (at, id) =
-            if lead.index == Index::Attribute { ("at", "id") } else { ("started_at", "execution_id") };
+        let [at, id] = lead.index.keys();
         // What the index holds is compared before an execution is looked up.
         let mut inner = Conditions { sql: lead.condition.to_owned(), values: lead.values };
         let mut outer = Conditions { sql: "true".to_owned(), values: Vec::new() };
@@ -259,7 +257,7 @@ impl Query {
         }
         let from = lead.index.from();
         let mut sql = format!(
-            "{SELECT}\n  FROM (SELECT {keys}\n          FROM {from}\n         WHERE {})\n \
+            "{SELECT}\n  FROM (SELECT {id} AS id, {at} AS at\n          FROM {from}\n         WHERE {})\n \
              CROSS JOIN workflow_executions ON execution_id = id\n WHERE {}\n ORDER BY at DESC, id DESC",
             inner.sql, outer.sql
         );

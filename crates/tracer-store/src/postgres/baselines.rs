@@ -32,7 +32,7 @@ SELECT key FROM step_baselines WHERE key = ANY($1)";
 /// would both find the last place. Taken before any row of this class, in the order of the numbers.
 pub(super) const TAKE_PLACES: &str = "\
 -- take_places
-SELECT count(pg_advisory_xact_lock(n.number)) FROM (SELECT number FROM unnest($1::bigint[]) AS number) AS n";
+SELECT count(pg_advisory_xact_lock(n.number)) FROM unnest($1::bigint[]) AS n (number)";
 
 pub(super) const COUNT_STEP_NAMES: &str = "\
 -- count_step_names

@@ -44,6 +44,8 @@ impl Running {
         let Remembered { executions, steps } = &mut *remembered;
         for (id, head) in &set.executions {
             match head.status {
+                // What it is remembered for does not change.
+                ExecutionStatus::Running if executions.contains_key(id) => None,
                 ExecutionStatus::Running => make_room(executions).insert(*id, head.clone()),
                 ExecutionStatus::Completed
                 | ExecutionStatus::Failed
