@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use tracer_alert::AbandonedExecutions;
 use tracer_core::chain::Chain;
-use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, Rule};
+use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 use tracer_core::repository::{Repository, Retention};
 use tracer_core::time::Micros;
 use tracer_store::{Location, OpenError, StoreConfig, WriterConfig};
@@ -195,20 +195,22 @@ pub fn store_config(settings: &Settings) -> StoreConfig {
 /// Returns the rules that the settings describe: of entries that match, the last one holds.
 #[must_use]
 pub fn policy(settings: &Settings) -> Policy {
-    let rule = |numbers: &DetectionSettings| -> Arc<dyn Rule> {
-        Arc::new(FactorOfMean {
+    let steps = |numbers: &DetectionSettings| StepPolicy {
+        rule: Arc::new(FactorOfMean {
             warning: numbers.warning_factor,
             critical: numbers.critical_factor,
             min_samples: numbers.min_samples,
             min_excess: micros(numbers.min_excess),
-        })
+        }),
+        ..StepPolicy::default()
     };
     let entries = settings.detect.iter().rev().map(|entry| PolicyEntry {
         workflow: entry.workflow.clone(),
         step: entry.step.clone(),
-        rule: rule(&entry.over(&settings.detection)),
+        steps: steps(&entry.over(&settings.detection)),
+        executions: WorkflowPolicy::default(),
     });
-    Policy::new(rule(&settings.detection), entries)
+    Policy::new(steps(&settings.detection), entries)
 }
 
 /// Opens the store; a PostgreSQL that does not answer yet is waited for.
@@ -335,7 +337,7 @@ mod tests {
                 p99: mean,
             };
             let (workflow, step) = (WorkflowName::new(workflow).unwrap(), StepName::new(step).unwrap());
-            policy.limits(&workflow, &step, &reference).map(|limits| limits.warning.as_millis())
+            policy.of_step(&workflow, &step).rule.limits(&reference).map(|limits| limits.warning.as_millis())
         };
         assert_eq!(warning("chat", "answer", 5), Some(2000));
         assert_eq!(warning("etl-night", "extract", 1), Some(2500));

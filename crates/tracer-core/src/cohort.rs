@@ -29,6 +29,36 @@ impl Cohort {
     }
 }
 
+/// What makes a step's history comparable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CohortSpec {
+    /// Whichever of its attributes is seen to explain its durations.
+    #[default]
+    Auto,
+    /// Nothing: all of its history.
+    Whole,
+    /// These, together.
+    Given(Vec<Dimension>),
+}
+
+/// An attribute that makes history comparable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dimension {
+    /// Its name; `version` is also the version of the execution.
+    pub attribute: String,
+    /// What must be the same.
+    pub scale: Scale,
+}
+
+/// When two values of an attribute are comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// When they are equal.
+    Equal,
+    /// When they are numbers between the same powers of two.
+    Log2,
+}
+
 /// Identifies a baseline: the first 16 bytes of SHA-256 over workflow, step and cohort.
 ///
 /// A cryptographic hash, because the names come from clients, and a collision that somebody seeks

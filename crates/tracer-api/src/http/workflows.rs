@@ -245,7 +245,8 @@ async fn judged(tracing: &Tracing, id: ExecutionId) -> Result<BottlenecksView, A
         let step = running.step;
         let reference = running.baseline?.reference()?;
         let elapsed: Micros = now.since(step.started_at);
-        let verdict = tracing.policy().judge(&found.workflow, &step.name, &reference, elapsed, true)?;
+        let policy = tracing.policy().of_step(&found.workflow, &step.name);
+        let verdict = policy.judge(&reference, elapsed, true)?;
         Some((step.started_at, step.id, step.name, verdict))
     });
     let mut all: Vec<_> = ended.chain(running).collect();

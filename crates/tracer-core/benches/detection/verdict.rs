@@ -1,11 +1,10 @@
 //! One verdict: the reference of a history, the limits that a policy makes of it, the severity.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::Criterion;
 use tracer_core::baseline::Baseline;
-use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, Severity};
+use tracer_core::detect::{Policy, PolicyEntry, Severity, StepPolicy, WorkflowPolicy};
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::time::Micros;
 
@@ -28,7 +27,9 @@ pub(crate) fn measure(criterion: &mut Criterion) {
         ("limits after 16 patterns that do not match", &many_rules),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| black_box(policy).limits(&step.workflow, &step.name, black_box(&reference)));
+            bencher.iter(|| {
+                black_box(policy).of_step(&step.workflow, &step.name).rule.limits(black_box(&reference))
+            });
         });
     }
     let cases = [
@@ -56,7 +57,7 @@ impl Step {
     /// Judges a stall in the way in which recording does.
     fn judge(&self, policy: &Policy, baseline: &Baseline) -> Option<Severity> {
         let reference = baseline.reference()?;
-        policy.limits(&self.workflow, &self.name, &reference)?.severity(black_box(STALL))
+        policy.of_step(&self.workflow, &self.name).rule.limits(&reference)?.severity(black_box(STALL))
     }
 }
 
@@ -64,7 +65,8 @@ fn policy_of_patterns(count: usize) -> Policy {
     let entry = |number: usize| PolicyEntry {
         workflow: format!("*-{number}"),
         step: "*".into(),
-        rule: Arc::new(FactorOfMean::default()),
+        steps: StepPolicy::default(),
+        executions: WorkflowPolicy::default(),
     };
-    Policy::new(Arc::new(FactorOfMean::default()), (0..count).map(entry))
+    Policy::new(StepPolicy::default(), (0..count).map(entry))
 }

@@ -10,6 +10,6 @@ mod rule;
 mod verdict;
 
 pub use factor_of_mean::FactorOfMean;
-pub use policy::{Policy, PolicyEntry};
+pub use policy::{Confirmation, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 pub use rule::{Limits, Rule};
 pub use verdict::{Bottleneck, Severity};

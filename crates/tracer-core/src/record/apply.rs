@@ -189,7 +189,7 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
 fn wake_up(policy: &Policy, workflow: &WorkflowName, step: &Step, set: &WorkingSet) -> Timestamp {
     let history = set.histories.get(&key_of(workflow, Some(&step.name)));
     let reference = history.and_then(|history| history.baseline.reference());
-    let limits = reference.and_then(|reference| policy.limits(workflow, &step.name, &reference));
+    let limits = reference.and_then(|reference| policy.of_step(workflow, &step.name).rule.limits(&reference));
     step.started_at + limits.map_or(FIRST_LOOK, |limits| limits.warning)
 }
 
@@ -285,7 +285,7 @@ fn judge_and_learn(
     let history = set.histories.get_mut(&key)?;
     let sample = finish.times.sample();
     let judged = history.baseline.reference().zip(sample).and_then(|(reference, duration)| {
-        let limits = policy.limits(workflow, step, &reference)?;
+        let limits = policy.of_step(workflow, step).rule.limits(&reference)?;
         let severity = limits.severity(duration)?;
         Some((Bottleneck::new(severity, duration, &reference, false), limits.warning))
     });

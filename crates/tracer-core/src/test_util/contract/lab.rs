@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::baseline::{Baseline, Ending, Measured};
 use crate::clock::Clock;
-use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry};
+use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::ids::{ExecutionId, StepId};
 use crate::record::{
@@ -53,8 +53,13 @@ impl Lab {
     pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
         let clock = Arc::new(FakeClock::at(fixtures::NOON));
         let patient = FactorOfMean { warning: 10.0, critical: 20.0, ..FactorOfMean::default() };
-        let entry = PolicyEntry { workflow: "*".into(), step: "patient*".into(), rule: Arc::new(patient) };
-        let policy = Policy::new(Arc::new(FactorOfMean::default()), [entry]);
+        let entry = PolicyEntry {
+            workflow: "*".into(),
+            step: "patient*".into(),
+            steps: StepPolicy { rule: Arc::new(patient), ..StepPolicy::default() },
+            executions: WorkflowPolicy::default(),
+        };
+        let policy = Policy::new(StepPolicy::default(), [entry]);
         let store = open(Arc::clone(&clock), Arc::new(policy)).await;
         Self { store, clock }
     }
