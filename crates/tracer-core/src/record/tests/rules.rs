@@ -1,11 +1,12 @@
 //! Single rules, shown on the smallest shelf.
 
-use super::shelf::Shelf;
 use crate::baseline::Ending;
+use crate::detect::Policy;
 use crate::execution::ExecutionStatus;
 use crate::record::needs::key_of;
 use crate::record::{Answer, Completion, Outcome, Refusal, Request, StartStep, StepEnded};
 use crate::step::StepStatus;
+use crate::test_util::Shelf;
 use crate::test_util::fixtures::{
     IntoCommand, NOON, complete, completed, end, ending, key, ms, recorded, request, start, step, step_id,
     step_name, whole, workflow,
@@ -13,7 +14,7 @@ use crate::test_util::fixtures::{
 use crate::time::{Micros, Timestamp};
 
 fn one(shelf: &mut Shelf, at: Timestamp, command: impl IntoCommand) -> Result<Answer, Refusal> {
-    shelf.write(&[request(at, command)]).remove(0)
+    shelf.write(&Policy::default(), &[request(at, command)]).remove(0)
 }
 
 fn step_ended(answer: Result<Answer, Refusal>) -> StepEnded {
@@ -31,7 +32,7 @@ fn a_batch_of_many_judges_each_by_those_before_it() {
     let batch: Vec<Request> =
         durations.iter().map(|millis| request(NOON, whole(begin.id, "load", completed(*millis)))).collect();
     let judged = shelf
-        .write(&batch)
+        .write(&Policy::default(), &batch)
         .into_iter()
         .map(|answer| step_ended(answer).bottleneck.map(|found| found.samples));
     assert_eq!(judged.collect::<Vec<_>>(), [None, None, None, None, None, Some(5), None]);
@@ -83,7 +84,8 @@ fn a_sample_of_tomorrow_counts_as_of_now() {
 fn a_key_answers_for_a_day_and_is_then_used_anew() {
     let mut shelf = Shelf::default();
     let under = |at, body| Request { idempotency: Some(key(1, body)), ..request(at, start("etl")) };
-    let mut answer = |at, body| shelf.write(&[under(at, body)]).remove(0).map(|answer| answer.fresh);
+    let mut answer =
+        |at, body| shelf.write(&Policy::default(), &[under(at, body)]).remove(0).map(|answer| answer.fresh);
     let day = Micros::from_days(1);
     assert_eq!(answer(NOON, 1), Ok(true));
     assert_eq!(answer(NOON + day - Micros::new(1), 1), Ok(false));

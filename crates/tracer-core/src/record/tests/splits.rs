@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::shelf::Shelf;
 use crate::attributes::Attributes;
+use crate::detect::Policy;
 use crate::execution::ExecutionStatus;
 use crate::ids::{ExecutionId, StepId};
 use crate::record::needs::key_of;
@@ -13,6 +13,7 @@ use crate::record::{
     Refusal, Request, StartExecution, StartStep,
 };
 use crate::step::StepStatus;
+use crate::test_util::Shelf;
 use crate::test_util::fixtures::{
     IntoCommand, NOON, attributes, ending, key, rebaseline, recorded, start, step, step_id, step_name,
     workflow,
@@ -150,7 +151,10 @@ type Answers = Vec<Result<Answer, Refusal>>;
 
 fn one_by_one(requests: &[Request]) -> (Shelf, Answers) {
     let mut shelf = Shelf::default();
-    let answers = requests.iter().flat_map(|request| shelf.write(std::slice::from_ref(request))).collect();
+    let answers = requests
+        .iter()
+        .flat_map(|request| shelf.write(&Policy::default(), std::slice::from_ref(request)))
+        .collect();
     (shelf, answers)
 }
 
@@ -162,14 +166,14 @@ fn in_batches(requests: &[Request], sizes: &[usize]) -> (Shelf, Answers) {
     let mut room = sizes.next().unwrap_or(1);
     for request in requests {
         if batch.len() >= room || !claims.admit(request) {
-            answers.extend(shelf.write(&std::mem::take(&mut batch)));
+            answers.extend(shelf.write(&Policy::default(), &std::mem::take(&mut batch)));
             room = sizes.next().unwrap_or(1);
             claims = Claims::default();
             assert!(claims.admit(request), "alone, every command is admitted");
         }
         batch.push(request.clone());
     }
-    answers.extend(shelf.write(&batch));
+    answers.extend(shelf.write(&Policy::default(), &batch));
     (shelf, answers)
 }
 
@@ -192,7 +196,7 @@ proptest! {
         let mut shelf = Shelf::default();
         for request in &requests {
             let before = shelf.clone();
-            let answer = shelf.write(std::slice::from_ref(request)).remove(0);
+            let answer = shelf.write(&Policy::default(), std::slice::from_ref(request)).remove(0);
             match answer {
                 Ok(answer) if answer.fresh => {}
                 Ok(_) => {
@@ -210,13 +214,13 @@ proptest! {
         let mut shelf = Shelf::default();
         for request in requests {
             let request = Request { idempotency: None, ..request };
-            let first = shelf.write(std::slice::from_ref(&request)).remove(0);
+            let first = shelf.write(&Policy::default(), std::slice::from_ref(&request)).remove(0);
             // Doing it again is what rebaselining is for.
             if first.is_err() || matches!(request.command, Command::Rebaseline(_)) {
                 continue;
             }
             let before = shelf.clone();
-            let again = shelf.write(std::slice::from_ref(&request)).remove(0);
+            let again = shelf.write(&Policy::default(), std::slice::from_ref(&request)).remove(0);
             prop_assert!(again.as_ref().is_ok_and(|again| !again.fresh), "{:?} for {:?}", again, request);
             prop_assert_eq!(&shelf, &before);
         }

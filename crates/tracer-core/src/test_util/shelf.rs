@@ -1,4 +1,10 @@
-//! The least of all stores: maps, and the five steps around `apply`.
+//! The least of all stores: maps, and the five steps around [`apply`].
+//!
+//! Invariant: rows are loaded and saved by their keys alone, so that a batch costs what it needs and not
+//! what there is, and nothing is decided here.
+//! Not here: anything that a [`Repository`](crate::repository::Repository) can be asked; stores do that.
+
+#![expect(clippy::expect_used, reason = "a row that is missing or broken is a fault of what is tested")]
 
 use std::collections::BTreeMap;
 
@@ -6,7 +12,7 @@ use crate::baseline::{Baseline, SEGMENTS_READ, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::Policy;
 use crate::execution::{Execution, ExecutionStatus};
-use crate::ids::ExecutionId;
+use crate::ids::{ExecutionId, StepId};
 use crate::record::{
     Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
     IdempotencyScope, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
@@ -16,33 +22,63 @@ use crate::time::Day;
 
 /// Everything that is stored, in the form in which a database would have it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Shelf {
-    pub(super) executions: BTreeMap<ExecutionId, Execution>,
-    pub(super) steps: BTreeMap<StepKey, Step>,
-    /// Encoded, as they travel through a database.
-    pub(super) baselines: BTreeMap<BaselineKey, Vec<u8>>,
-    pub(super) segments: BTreeMap<(BaselineKey, Day), Vec<u8>>,
-    pub(super) idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
+pub struct Shelf {
+    /// Executions.
+    pub executions: BTreeMap<ExecutionId, Execution>,
+    /// Their steps.
+    pub steps: BTreeMap<StepKey, Step>,
+    /// Baselines, encoded, as they travel through a database.
+    pub baselines: BTreeMap<BaselineKey, Vec<u8>>,
+    /// Closed days, encoded too.
+    pub segments: BTreeMap<(BaselineKey, Day), Vec<u8>>,
+    /// Answers kept under idempotency keys.
+    pub idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
 }
 
 impl Shelf {
     /// Carries out one batch; all of its commands must be admitted to it.
-    pub(super) fn write(&mut self, batch: &[Request]) -> Vec<Result<Answer, Refusal>> {
-        let mut claims = Claims::default();
-        assert!(batch.iter().all(|request| claims.admit(request)), "these do not share a batch: {batch:?}");
-        let mut set = self.load(batch);
-        let answers = apply(&Policy::default(), batch, &mut set);
-        assert_eq!(answers.len(), batch.len());
+    ///
+    /// # Panics
+    /// If they are not, or if what is to be written contradicts what is stored.
+    pub fn write(&mut self, policy: &Policy, batch: &[Request]) -> Vec<Result<Answer, Refusal>> {
+        let (mut set, made) = self.load(batch);
+        for key in made {
+            self.baselines.insert(key, Baseline::empty().encode());
+        }
+        let answers = carry_out(policy, batch, &mut set);
         self.save(set);
         answers
     }
 
-    /// Returns the baseline under a key; an empty one if there is none.
-    pub(super) fn baseline(&self, key: BaselineKey) -> Baseline {
-        self.baselines.get(&key).map(|bytes| Baseline::decode(bytes).unwrap()).unwrap_or_default()
+    /// Returns what a batch would be answered, and leaves everything as it is.
+    ///
+    /// # Panics
+    /// As [`Shelf::write`].
+    #[must_use]
+    pub fn ask(&self, policy: &Policy, batch: &[Request]) -> Vec<Result<Answer, Refusal>> {
+        let (mut set, _) = self.load(batch);
+        carry_out(policy, batch, &mut set)
     }
 
-    fn load(&mut self, batch: &[Request]) -> WorkingSet {
+    /// Returns the baseline under a key; an empty one if there is none.
+    ///
+    /// # Panics
+    /// If what is stored there is no baseline.
+    #[must_use]
+    pub fn baseline(&self, key: BaselineKey) -> Baseline {
+        let stored = self.baselines.get(&key);
+        stored.map(|bytes| Baseline::decode(bytes).expect("an encoded baseline")).unwrap_or_default()
+    }
+
+    /// Returns a shelf with the same history, and without the executions that made it.
+    #[must_use]
+    pub fn with_history_alone(&self) -> Self {
+        let Self { executions: _, steps: _, idempotency: _, baselines, segments } = self;
+        Self { baselines: baselines.clone(), segments: segments.clone(), ..Self::default() }
+    }
+
+    /// Loads what a batch needs; returns the keys of the baselines to be made for it, too.
+    fn load(&self, batch: &[Request]) -> (WorkingSet, Vec<BaselineKey>) {
         let needs = FirstNeeds::of(batch);
         let mut set = WorkingSet::default();
         for scope in needs.idempotency {
@@ -57,11 +93,13 @@ impl Shelf {
         for id in needs.closings {
             set.closings.insert(id, self.closing(id));
         }
+        let mut made = Vec::new();
         for (key, need) in HistoryNeeds::of(batch, &set).0 {
-            if need.create {
-                self.baselines.entry(key).or_insert_with(|| Baseline::empty().encode());
+            let is_known = self.baselines.contains_key(&key);
+            if need.create && !is_known {
+                made.push(key);
             }
-            if self.baselines.contains_key(&key) {
+            if need.create || is_known {
                 set.histories.insert(key, History { baseline: self.baseline(key), segments: Vec::new() });
             }
         }
@@ -69,21 +107,22 @@ impl Shelf {
             let newest =
                 self.segments.range((key, Day(i32::MIN))..=(key, Day(i32::MAX))).rev().take(SEGMENTS_READ);
             let newest = newest.map(|((_, day), bytes)| {
-                let segment = Segment::decode(bytes).unwrap();
+                let segment = Segment::decode(bytes).expect("an encoded segment");
                 assert_eq!(segment.day, *day);
                 segment
             });
-            set.histories.get_mut(&key).unwrap().segments = newest.collect();
+            set.histories.get_mut(&key).expect("a loaded history").segments = newest.collect();
         }
-        set
+        (set, made)
     }
 
     fn closing(&self, id: ExecutionId) -> Closing {
-        let steps = || self.steps.values().filter(move |step| step.execution == id);
+        let from = (id, StepId::from_stored(0));
+        let steps = || self.steps.range(from..).take_while(|((of, _), _)| *of == id).map(|(_, step)| step);
         let completed = steps().filter(|step| step.status == StepStatus::Completed).count();
         Closing {
             running: steps().filter(|step| step.status == StepStatus::Running).cloned().collect(),
-            completed: u64::try_from(completed).unwrap(),
+            completed: u64::try_from(completed).expect("fewer than 2^64"),
             bottlenecks: steps().filter(|step| step.bottleneck.is_some()).cloned().collect(),
         }
     }
@@ -94,12 +133,12 @@ impl Shelf {
             assert!(self.executions.insert(id, execution).is_none(), "{id} is inserted twice");
         }
         for (id, severity) in set.worsened_executions {
-            let execution = self.executions.get_mut(&id).unwrap();
+            let execution = self.executions.get_mut(&id).expect("a stored execution");
             assert!(execution.status == ExecutionStatus::Running && execution.worst < Some(severity));
             execution.worst = Some(severity);
         }
         for (id, end) in set.ended_executions {
-            let execution = self.executions.get_mut(&id).unwrap();
+            let execution = self.executions.get_mut(&id).expect("a stored execution");
             assert_eq!(execution.status, ExecutionStatus::Running);
             execution.status = end.status;
             execution.ended_at = Some(end.ended_at);
@@ -110,7 +149,7 @@ impl Shelf {
             execution.worst = end.worst;
         }
         for (key, written) in set.written_steps {
-            let before = self.steps.insert(key, set.steps.remove(&key).unwrap());
+            let before = self.steps.insert(key, set.steps.remove(&key).expect("a step to write"));
             assert_eq!(before.is_none(), written == Written::Insert, "{key:?}");
         }
         for key in set.written_histories.into_keys() {
@@ -119,6 +158,14 @@ impl Shelf {
         }
         self.segments.extend(set.written_segments.iter().map(|(key, segment)| (*key, segment.encode())));
     }
+}
+
+fn carry_out(policy: &Policy, batch: &[Request], set: &mut WorkingSet) -> Vec<Result<Answer, Refusal>> {
+    let mut claims = Claims::default();
+    assert!(batch.iter().all(|request| claims.admit(request)), "these do not share a batch: {batch:?}");
+    let answers = apply(policy, batch, set);
+    assert_eq!(answers.len(), batch.len());
+    answers
 }
 
 fn head_of(execution: &Execution) -> ExecutionHead {
