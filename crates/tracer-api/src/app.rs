@@ -23,6 +23,7 @@ use crate::background::Background;
 use crate::config::{DetectionSettings, Secret, Settings};
 use crate::http::{self, Frame, routes};
 use crate::import::command::{self, Destination, Local, Remote};
+use crate::import::format::Format;
 use crate::metrics::Metrics;
 use crate::recording::Tracing;
 use crate::state::AppState;
@@ -40,8 +41,10 @@ const LEAST_FLUSH: Duration = Duration::from_secs(2);
 /// What `tracer import` was asked for.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// The files, in the order they were named.
+    /// The files and folders, in the order they were named.
     pub files: Vec<PathBuf>,
+    /// What the files hold; recognised by their content if it is not said.
+    pub format: Option<Format>,
     /// Replaces the workflow's name in the files.
     pub workflow_name: Option<String>,
     /// The service to record through, instead of the database.
@@ -146,15 +149,16 @@ pub async fn migrate(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records the executions of WfFormat files.
+/// Records the executions of files.
 ///
 /// # Errors
 /// If a file is not what it should be, or recording fails; the other files are recorded.
-pub async fn import_wfformat(settings: Settings, options: ImportOptions) -> anyhow::Result<()> {
+pub async fn import(settings: Settings, options: ImportOptions) -> anyhow::Result<()> {
+    let ImportOptions { files, format, workflow_name, url, api_key } = options;
     let _log = telemetry::start(&settings.log, telemetry::Destination::Stderr)?;
     let begun = Instant::now();
-    let (destination, store): (Box<dyn Destination>, _) = match options.url {
-        Some(url) => (Box::new(Remote::new(&url, options.api_key)?), None),
+    let (destination, store): (Box<dyn Destination>, _) = match url {
+        Some(url) => (Box::new(Remote::new(&url, api_key)?), None),
         None => {
             let metrics = Arc::new(Metrics::install(&settings.metrics)?);
             let policy = Arc::new(policy(&settings));
@@ -163,7 +167,7 @@ pub async fn import_wfformat(settings: Settings, options: ImportOptions) -> anyh
             (Box::new(Local(Tracing::new(Arc::clone(&store), policy, metrics))), Some(store))
         }
     };
-    let summary = command::wfformat(&options.files, options.workflow_name.as_deref(), &*destination).await;
+    let summary = command::import(&files, format, workflow_name.as_deref(), &*destination).await;
     if let Some(store) = store {
         store.shut_down().await;
     }
@@ -171,7 +175,7 @@ pub async fn import_wfformat(settings: Settings, options: ImportOptions) -> anyh
     match summary.failures.len() {
         0 => Ok(()),
         1 => bail!("{}", summary.failures.concat()),
-        failed => bail!("{failed} files were not recorded:\n  {}", summary.failures.join("\n  ")),
+        _ => bail!("not everything was recorded:\n  {}", summary.failures.join("\n  ")),
     }
 }
 

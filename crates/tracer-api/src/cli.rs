@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tracer_api::app::ImportOptions;
 use tracer_api::config::{Secret, Sources, environment};
+use tracer_api::import::format::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,7 +14,7 @@ Examples:
   DATABASE_URL=postgres://HOST/DATABASE tracer    serve over PostgreSQL
   tracer --set detection.min_samples=20           change any setting of config/tracer.toml
   tracer check-config                             show the settings in effect, secrets redacted
-  tracer import wfformat runs/*.json              record the executions in these files
+  tracer import runs/ traces.jsonl                record the executions in these files
 
 Every setting can also come from ./tracer.toml or the environment: TRACER_, section, key
 (TRACER_STORE_POOL_SIZE). Exit codes: 0 done, 1 failed, 2 wrong arguments or settings.";
@@ -38,29 +39,43 @@ pub(crate) enum Command {
     /// Bring the database's schema up to date, then exit
     Migrate,
     /// Record executions that other systems have run
-    Import {
-        /// The form of the files.
-        #[command(subcommand)]
-        format: ImportFormat,
-    },
+    Import(ImportCommand),
     /// Show the settings in effect and where each came from, or say what is wrong with them
     CheckConfig,
 }
 
+/// What to import, and in which form it is.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "FORMAT",
+    subcommand_help_heading = "Formats"
+)]
+pub(crate) struct ImportCommand {
+    /// The form of the files; recognised by their content if it is not named.
+    #[command(subcommand)]
+    format: Option<ImportFormat>,
+    /// What to import.
+    #[command(flatten)]
+    arguments: ImportArgs,
+}
+
 /// The form of the files to import.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ImportFormat {
+enum ImportFormat {
     /// WfFormat 1.4 or 1.5 (wfcommons.org): one execution per file
     Wfformat(ImportArgs),
+    /// OTLP JSON lines, as the OpenTelemetry Collector's file exporter writes them
+    Otlp(ImportArgs),
 }
 
 /// What to import.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The files
+    /// Files, or folders of files that end in .json, .jsonl or .ndjson (or that and .gz)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Record under this name instead of that in the file
+    /// Record under this name instead of those in the files
     #[arg(long, value_name = "NAME")]
     workflow_name: Option<String>,
     /// Record through the service at this address, which has the database open
@@ -71,10 +86,15 @@ pub(crate) struct ImportArgs {
     api_key: Option<String>,
 }
 
-impl From<ImportArgs> for ImportOptions {
-    fn from(args: ImportArgs) -> Self {
-        let ImportArgs { files, workflow_name, url, api_key } = args;
-        Self { files, workflow_name, url, api_key: api_key.map(Secret::new) }
+impl From<ImportCommand> for ImportOptions {
+    fn from(command: ImportCommand) -> Self {
+        let (format, arguments) = match command.format {
+            None => (None, command.arguments),
+            Some(ImportFormat::Wfformat(arguments)) => (Some(Format::Wfformat), arguments),
+            Some(ImportFormat::Otlp(arguments)) => (Some(Format::Otlp), arguments),
+        };
+        let ImportArgs { files, workflow_name, url, api_key } = arguments;
+        Self { files, format, workflow_name, url, api_key: api_key.map(Secret::new) }
     }
 }
 
@@ -156,14 +176,24 @@ mod tests {
 
     #[test]
     fn an_import_takes_files_and_options() {
-        let line = "tracer import wfformat a.json b.json --workflow-name blast --url http://h:1";
-        let Some(Command::Import { format: ImportFormat::Wfformat(args) }) =
-            Cli::try_parse_from(line.split(' ')).unwrap().command
-        else {
-            panic!("not an import")
+        let options = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Some(Command::Import(command))) => Some(ImportOptions::from(command)),
+            Ok(_) | Err(_) => None,
         };
-        let options = ImportOptions::from(args);
-        assert_eq!((options.files.len(), options.workflow_name.as_deref()), (2, Some("blast")));
-        assert!(Cli::try_parse_from(["tracer", "import", "wfformat"]).is_err());
+        for (line, format) in [
+            ("tracer import a.json b.json --workflow-name blast --url http://h:1", None),
+            (
+                "tracer import wfformat a.json b.json --workflow-name blast --url http://h:1",
+                Some(Format::Wfformat),
+            ),
+            ("tracer import otlp --workflow-name blast a.json b.json", Some(Format::Otlp)),
+        ] {
+            let options = options(line).expect(line);
+            assert_eq!((options.files.len(), options.format), (2, format), "{line}");
+            assert_eq!(options.workflow_name.as_deref(), Some("blast"), "{line}");
+        }
+        for wrong in ["tracer import", "tracer import wfformat", "tracer import otlp"] {
+            assert!(options(wrong).is_none(), "{wrong}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use tracer_api::auth::{Exposed, check_exposure};
 use tracer_api::config::Settings;
 use tracer_core::chain::Chain;
 
-use self::cli::{Cli, Command, ImportFormat};
+use self::cli::{Cli, Command};
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -41,9 +41,7 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
     match command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(app::serve(settings)),
         Command::Migrate => runtime.block_on(app::migrate(settings)),
-        Command::Import { format: ImportFormat::Wfformat(arguments) } => {
-            runtime.block_on(app::import_wfformat(settings, arguments.into()))
-        }
+        Command::Import(arguments) => runtime.block_on(app::import(settings, arguments.into())),
         Command::CheckConfig => {
             show(&settings);
             // What `serve` would refuse before it binds.

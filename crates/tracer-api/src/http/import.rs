@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::body::{Body, RequestBody};
-use super::checks::{Checks, Reported};
+use super::checks::Checks;
+pub(crate) use super::checks::{Reported, ReportedParts};
 use super::fields;
 use super::query::{NoParameters, Query};
 use super::refusal::RecordErrors;

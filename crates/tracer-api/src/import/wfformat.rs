@@ -9,9 +9,18 @@
 //! a free machine is therefore not seen between steps; it is in the execution's end, which is
 //! `executedAt` plus the makespan, and never before the end of the last step.
 //!
+//! What comes out: an execution named after its file, without `.json` and the last `-NNN`, the number
+//! of the run; its start is `executedAt`, and its attributes are `instance` (the name in the file),
+//! `runtime_system` and `runtime_system_version`. A step is named after its task without the sample
+//! (` (…)`) and the number (`_ID000012`, `_12`) at its end, unless the task's id is its name plus a
+//! number; its attributes are `input_bytes` (sum over the input files), `cores`, `command` (program and
+//! arguments) and `machine`. Versions and parent steps are not told: the format knows the version of
+//! the runtime system, and a task's parents are what it waited for, not what contains it.
+//!
 //! Invariant: every error names the file and a JSON path in it, and no input makes this module panic.
-//! Not here: opening files, ids, and whether a time lies in the future (it needs a clock).
+//! Not here: opening files, and whether a time lies in the future (it needs a clock).
 
+mod ids;
 mod naming;
 mod node;
 mod schedule;
@@ -30,47 +39,8 @@ use tracer_core::time::{Micros, Timestamp};
 pub use self::node::Problem;
 use self::node::{Fault, Node};
 use self::task::{Layout, Task};
-
-/// One finished execution, as a file tells it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImportedExecution {
-    /// The file's name without `.json` and without its last `-NNN`, the number of the run.
-    /// Not checked as a name, because the caller may replace it.
-    pub workflow_name: String,
-    /// SHA-256 of the file's content: equal for equal files, whatever they are called.
-    pub digest: [u8; 32],
-    /// `executedAt`.
-    pub started_at: Timestamp,
-    /// Start plus makespan, or the end of the last step where that is later or no makespan is given.
-    pub ended_at: Timestamp,
-    /// `instance` (the name in the file), `runtime_system` and `runtime_system_version`, where given.
-    pub attributes: BTreeMap<String, Value>,
-    /// Always `None`: WfFormat knows the version of the runtime system, not of the workflow.
-    pub version: Option<String>,
-    /// The steps in the order of the file; at least one, at most [`limits::IMPORT_STEPS`].
-    pub steps: Vec<ImportedStep>,
-}
-
-/// One task that ran.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImportedStep {
-    /// The task's id: unique within the file, and a valid name.
-    pub task_id: String,
-    /// What the task has in common with others of its kind; a valid name.
-    ///
-    /// The task's name without the sample (` (…)`) and the number (`_ID000012`, `_12`) at its end.
-    /// Where the id is the name plus a number, the name has none of its own and stays as it is.
-    pub step_name: String,
-    /// Always `None`: a task's parents are what it waited for, not what contains it.
-    pub parent: Option<usize>,
-    /// When the last parent ended, or the start of the execution.
-    pub started_at: Timestamp,
-    /// `runtimeInSeconds`.
-    pub duration: Micros,
-    /// `input_bytes` (sum over the input files), `cores`, `command` (program and arguments, cut to
-    /// [`limits::ATTRIBUTE_VALUE_BYTES`]) and `machine`, where given.
-    pub attributes: BTreeMap<String, Value>,
-}
+use super::attributes::text_value;
+use super::execution::{Ending, ImportedExecution, ImportedStep};
 
 /// Why a file is not an execution in WfFormat.
 #[derive(Debug, Error)]
@@ -97,7 +67,8 @@ pub enum FormatError {
 
 /// Reads the content of one file.
 ///
-/// `source` is the file's name or path: it begins every message and gives the workflow its name.
+/// `source` is the file's name or path: it begins every message and gives the workflow its name. The ids
+/// derive from the content: equal for equal files, whatever they are called.
 ///
 /// # Errors
 /// [`FormatError`] if the content is not JSON, not WfFormat 1.4 to 1.6, describes a workflow that
@@ -132,24 +103,32 @@ fn read_document(source: &str, text: &[u8], root: &Node<'_>) -> Result<ImportedE
     let last_end =
         offsets.iter().zip(&tasks).map(|(offset, task)| offset.saturating_add(task.duration)).max();
 
+    let digest = Sha256::digest(text).into();
     Ok(ImportedExecution {
+        id: ids::execution_id(&digest),
         workflow_name: naming::workflow_name(source),
-        digest: Sha256::digest(text).into(),
+        version: None,
         started_at,
         ended_at: started_at + makespan.max(last_end.unwrap_or_default()),
+        ending: Ending::Completed,
         attributes: execution_attributes(root, layout)?,
-        version: None,
-        steps: tasks.into_iter().zip(offsets).map(|(task, offset)| step(task, started_at + offset)).collect(),
+        steps: tasks
+            .into_iter()
+            .zip(offsets)
+            .map(|(task, offset)| step(&digest, task, started_at + offset))
+            .collect(),
     })
 }
 
-fn step(task: Task<'_>, started_at: Timestamp) -> ImportedStep {
+fn step(digest: &[u8; 32], task: Task<'_>, started_at: Timestamp) -> ImportedStep {
     ImportedStep {
-        task_id: task.id.to_owned(),
+        id: ids::step_id(digest, task.id),
         step_name: task.step_name,
+        step_type: None,
         parent: None,
         started_at,
         duration: task.duration,
+        ending: Ending::Completed,
         attributes: task.attributes,
     }
 }
@@ -164,7 +143,7 @@ fn execution_attributes(root: &Node<'_>, layout: Layout) -> Result<BTreeMap<Stri
         ("runtime_system_version", within("version")?),
     ] {
         if let Some(node) = node {
-            attributes.insert(name.to_owned(), task::text_value(node.text()?));
+            attributes.insert(name.to_owned(), text_value(node.text()?));
         }
     }
     Ok(attributes)

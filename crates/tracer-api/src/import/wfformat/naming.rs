@@ -5,6 +5,7 @@
 /// Returns the name of the workflow that a file holds a run of: `blast-small-001.json` is `blast-small`.
 pub(super) fn workflow_name(source: &str) -> String {
     let file = source.rsplit(['/', '\\']).next().unwrap_or(source);
+    let file = file.strip_suffix(".gz").unwrap_or(file);
     let stem = match file.rsplit_once('.') {
         Some((stem, extension)) if extension.eq_ignore_ascii_case("json") => stem,
         Some(_) | None => file,
@@ -50,6 +51,7 @@ mod tests {
             (r"C:\runs\daily-7.json", "daily"),
             ("v1.2-003.json", "v1.2"),
             ("nightly.json", "nightly"),
+            ("nightly-9.json.gz", "nightly"),
             ("nightly-2.txt", "nightly-2.txt"),
             ("-001.json", "-001"),
             ("", ""),

@@ -12,6 +12,7 @@ use tracer_core::time::Micros;
 
 use super::naming;
 use super::node::{Fault, Node, Problem};
+use crate::import::attributes::text_value;
 
 /// Where a version of the format keeps things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,34 +102,6 @@ pub(super) fn read_all<'a>(workflow: &Node<'a>, layout: Layout) -> Result<Vec<Ta
     }
     link(&mut tasks, &by_id, layout)?;
     Ok(tasks)
-}
-
-/// Returns a text as an attribute that every store takes: without NUL, and cut where it is too long.
-pub(super) fn text_value(text: &str) -> Value {
-    const CUT: &str = "…";
-    let room = limits::ATTRIBUTE_VALUE_BYTES - 2;
-    let (mut used, mut fits) = (0, String::new());
-    for c in text.chars().map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }) {
-        used += written_bytes(c);
-        if used > room {
-            while used + CUT.len() > room {
-                used -= if let Some(last) = fits.pop() { written_bytes(last) } else { break };
-            }
-            fits.push_str(CUT);
-            break;
-        }
-        fits.push(c);
-    }
-    Value::String(fits)
-}
-
-/// Returns how many bytes a character takes in JSON.
-fn written_bytes(c: char) -> usize {
-    match c {
-        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-        '\0'..='\u{1f}' => 6,
-        _ => c.len_utf8(),
-    }
 }
 
 fn check_number(tasks: &Node<'_>) -> Result<(), Fault> {
