@@ -16,7 +16,7 @@ use tracer_core::time::Timestamp;
 
 use super::lines::{LINE_BYTES, Line, Lines};
 use super::span::Span;
-use super::wire::TracesData;
+use super::wire::{TracesData, hexadecimal};
 
 /// Most spans that are held: those of one import.
 pub const SPANS: usize = 1_000_000;
@@ -176,6 +176,7 @@ impl Gathering {
                 Ok(data) => data,
                 Err(error) => {
                     refused.get_or_insert(error);
+                    touched.extend(mentioned(&line));
                     continue;
                 }
             };
@@ -281,6 +282,16 @@ fn decoded(source: &str, number: u64, line: &Line<'_>) -> Result<TracesData, Rea
             }
         }),
     }
+}
+
+/// Returns the traces that a line names which cannot be read: it may have been cut off.
+fn mentioned(line: &Line<'_>) -> HashSet<ExecutionId> {
+    let Line::Text(text) = line else { return HashSet::new() };
+    let id = |rest: &str| {
+        let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+        hexadecimal(rest.get(..32)?, 32).and_then(ExecutionId::from_u128)
+    };
+    String::from_utf8_lossy(text).split("\"traceId\"").skip(1).filter_map(id).collect()
 }
 
 /// Parses once more, slowly, to learn where the fault is; returns the path and what is wrong there.

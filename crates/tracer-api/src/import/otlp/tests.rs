@@ -203,6 +203,7 @@ fn values_are_read_by_the_rules_of_otlp_json() {
 
 #[test]
 fn what_is_wrong_is_said_with_its_line_and_path() {
+    let told = |files: &[String]| told(files).lines().next().unwrap().to_owned();
     let wrong =
         |member: Value| told(&[format!("{{}}\n{}", line("etl", &[with(span(1, 0, "x", 0, 1), member)]))]);
     let mut without = span(1, 0, "x", 0, 1);
@@ -256,6 +257,17 @@ fn a_file_with_an_invalid_line_is_refused_with_every_trace_that_has_spans_in_it(
         before.replace("1.jsonl", "0.jsonl"),
         told(&[broken, line("etl", &[other(1, 0), other(2, 1)])])
     );
+}
+
+#[test]
+fn a_line_that_was_cut_off_takes_the_traces_that_it_still_names() {
+    let [root, load, post, check] = nightly();
+    let mut cut = line("etl", &[load, post]);
+    cut.truncate(cut.len() - 9);
+    assert_snapshot!(told(&[line("etl", &[root, check]), cut]), @r#"
+    1.jsonl: line 1: ends too early: each line must hold a whole object
+    torn 1 unfinished 0
+    "#);
 }
 
 #[test]

@@ -219,7 +219,8 @@ fn parent_span_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
     bits.map(StepId::from_u64).ok_or_else(|| D::Error::custom("must be 16 hexadecimal digits, or empty"))
 }
 
-fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
+/// Returns the number that so many hexadecimal digits are; none if they are anything else.
+pub(super) fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let all = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     all.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
