@@ -109,12 +109,23 @@ fn ended(bottleneck: Option<Bottleneck>) -> StepEnded {
     let StepStarted { id, execution, workflow, name, step_type, started_at } = started();
     let duration = Micros::from_millis(2_100);
     let (status, ended_at) = (StepStatus::Completed, started_at + duration);
-    StepEnded { id, execution, workflow, name, step_type, status, started_at, ended_at, duration, bottleneck }
+    StepEnded {
+        id,
+        execution,
+        workflow,
+        name,
+        step_type,
+        status,
+        started_at,
+        ended_at,
+        duration,
+        bottleneck,
+        regression: None,
+    }
 }
 
 fn critical() -> Bottleneck {
     let mean = Micros::from_millis(420);
-    let reference =
-        Reference { mean_us: mean.as_f64(), samples: 30, stddev_us: 0.0, p50: mean, p95: mean, p99: mean };
+    let reference = Reference::constant(mean, 30);
     Bottleneck::new(Severity::Critical, Micros::from_millis(2_100), &reference, false)
 }

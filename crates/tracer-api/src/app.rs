@@ -332,14 +332,7 @@ mod tests {
         let policy = policy(&settings);
         let mean = Micros::from_secs(1);
         let warning = |workflow: &str, step: &str, samples| {
-            let reference = Reference {
-                mean_us: mean.as_f64(),
-                samples,
-                stddev_us: 0.0,
-                p50: mean,
-                p95: mean,
-                p99: mean,
-            };
+            let reference = Reference::constant(mean, samples);
             let (workflow, step) = (WorkflowName::new(workflow).unwrap(), StepName::new(step).unwrap());
             policy.of_step(&workflow, &step).rule.limits(&reference).map(|limits| limits.warning.as_millis())
         };

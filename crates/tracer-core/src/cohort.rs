@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::detect::told_range;
+use crate::features::{Feature, Features, NAME_BYTES};
 use crate::name::{StepName, WorkflowName};
 
 /// The attributes, and their values, that a step shares with the history it is compared with.
@@ -16,6 +18,11 @@ use crate::name::{StepName, WorkflowName};
 pub struct Cohort(BTreeMap<String, String>);
 
 impl Cohort {
+    /// Returns the cohort with these attributes and values.
+    pub fn of(parts: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(parts.into_iter().collect())
+    }
+
     /// Returns whether it is the whole history.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -57,6 +64,46 @@ pub enum Scale {
     Equal,
     /// When they are numbers between the same powers of two.
     Log2,
+}
+
+impl CohortSpec {
+    /// Returns the cohort of a step with these features; none where one that is named is missing, or the
+    /// setting names none.
+    #[must_use]
+    pub fn cohort(&self, features: &Features) -> Option<Cohort> {
+        let Self::Given(dimensions) = self else { return None };
+        let parts = dimensions.iter().map(|dimension| {
+            let value = dimension.value(features.get(&dimension.attribute)?)?;
+            Some((dimension.attribute.clone(), value))
+        });
+        parts.collect::<Option<BTreeMap<_, _>>>().map(Cohort).filter(|cohort| !cohort.is_whole())
+    }
+}
+
+impl Dimension {
+    /// Reads `attribute` or `log2(attribute)`; none if it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (attribute, scale) = match text.strip_prefix("log2(").and_then(|rest| rest.strip_suffix(')')) {
+            Some(inner) => (inner.trim(), Scale::Log2),
+            None => (text.trim(), Scale::Equal),
+        };
+        let plain = !attribute.is_empty() && attribute.len() <= NAME_BYTES && !attribute.contains(['(', ')']);
+        plain.then(|| Self { attribute: attribute.to_owned(), scale })
+    }
+
+    fn value(&self, feature: &Feature) -> Option<String> {
+        match (self.scale, feature) {
+            (Scale::Equal, Feature::Text(text)) => Some(text.clone()),
+            (Scale::Equal, Feature::Number(number)) => Some(number.to_string()),
+            (Scale::Log2, Feature::Number(number)) if *number < 1.0 => Some("below 1".to_owned()),
+            (Scale::Log2, Feature::Number(number)) => {
+                let low = 2_f64.powf(number.log2().floor());
+                Some(told_range(&self.attribute, low, low * 2.0))
+            }
+            (Scale::Log2, Feature::Text(_)) => None,
+        }
+    }
 }
 
 /// Identifies a baseline: the first 16 bytes of SHA-256 over workflow, step and cohort.

@@ -12,6 +12,7 @@ pub mod cohort;
 pub mod detect;
 pub mod execution;
 pub mod failure;
+pub mod features;
 pub mod ids;
 pub mod limits;
 pub mod name;

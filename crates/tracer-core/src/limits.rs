@@ -53,3 +53,5 @@ pub const ATTRIBUTE_FILTERS: usize = 8;
 
 /// Most step names of one workflow that have baselines; further ones are recorded without.
 pub const STEP_NAMES_PER_WORKFLOW: u64 = 1_000;
+/// Cohorts of a step that have baselines of their own; runs of further ones are compared with the whole step.
+pub const COHORTS_PER_STEP: u64 = 100;

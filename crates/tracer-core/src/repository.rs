@@ -4,6 +4,7 @@
 //! reads see everything that was answered before they began; a failure says whether trying again
 //! can help.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,8 +12,10 @@ use thiserror::Error;
 
 use crate::baseline::Baseline;
 use crate::clock::Clock;
+use crate::cohort::BaselineKey;
 use crate::detect::Severity;
 use crate::execution::{Execution, ExecutionStatus};
+use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::name::{CorrelationId, StepName, WorkflowName};
 use crate::record::{Answer, Refusal, Request};
@@ -87,24 +90,17 @@ pub struct StepCursor {
     pub id: StepId,
 }
 
-/// A step of an execution, with the baseline of its history while it runs.
-#[derive(Clone, Debug)]
-pub struct RunningStep {
-    /// The step.
-    pub step: Step,
-    /// Its history; none if it has none yet.
-    pub baseline: Option<Baseline>,
-}
-
 /// What is needed to name every bottleneck of an execution.
 #[derive(Clone, Debug)]
 pub struct BottleneckSteps {
     /// The workflow.
     pub workflow: WorkflowName,
+    /// What the execution says that may explain how long its steps take.
+    pub features: Features,
     /// Ended steps with a verdict, earliest start first; at most [`crate::limits::STEPS_SHOWN`].
     pub judged: Vec<Step>,
     /// Running steps, earliest start first; at most [`crate::limits::STEPS_SHOWN`].
-    pub running: Vec<RunningStep>,
+    pub running: Vec<Step>,
 }
 
 /// The histories of a workflow.
@@ -171,6 +167,12 @@ pub trait BaselineRepository: Send + Sync {
         &self,
         workflow: &WorkflowName,
     ) -> Result<Option<WorkflowHistory>, RepositoryError>;
+
+    /// Returns the baselines of these keys, as far as there are any.
+    async fn baselines(
+        &self,
+        keys: &BTreeSet<BaselineKey>,
+    ) -> Result<HashMap<BaselineKey, Baseline>, RepositoryError>;
 
     /// Returns at most `limit` workflows by name, from behind `after`.
     async fn workflows(

@@ -13,7 +13,7 @@ mod embedded;
 mod error;
 mod metrics;
 mod postgres;
-mod step_limit;
+mod room;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod writer;

@@ -8,13 +8,15 @@ use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use serde::Deserialize;
 use serde_json::Value;
-use tracer_core::ids::{ExecutionId, Traceparent};
+use tracer_core::cohort::{BaselineKey, Cohort};
+use tracer_core::detect::{Bottleneck, Histories};
+use tracer_core::ids::{ExecutionId, StepId, Traceparent};
 use tracer_core::limits;
-use tracer_core::name::{CorrelationId, Version, WorkflowName};
+use tracer_core::name::{CorrelationId, StepName, Version, WorkflowName};
 use tracer_core::record::{EndExecution, StartExecution};
-use tracer_core::repository::StepCursor;
+use tracer_core::repository::{BottleneckSteps, StepCursor};
 use tracer_core::step::Step;
-use tracer_core::time::{Micros, Timestamp};
+use tracer_core::time::Timestamp;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -236,17 +238,9 @@ async fn list_bottlenecks(
 async fn judged(tracing: &Tracing, id: ExecutionId) -> Result<BottlenecksView, ApiError> {
     let found = tracing.repository().bottleneck_steps(id).await?;
     let found = found.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
-    let now = tracing.now();
+    let running = judge_running(tracing, &found).await?;
     let ended = found.judged.into_iter().filter_map(|step| {
         let verdict = step.bottleneck?;
-        Some((step.started_at, step.id, step.name, verdict))
-    });
-    let running = found.running.into_iter().filter_map(|running| {
-        let step = running.step;
-        let reference = running.baseline?.reference()?;
-        let elapsed: Micros = now.since(step.started_at);
-        let policy = tracing.policy().of_step(&found.workflow, &step.name);
-        let verdict = policy.judge(&reference, elapsed, true)?;
         Some((step.started_at, step.id, step.name, verdict))
     });
     let mut all: Vec<_> = ended.chain(running).collect();
@@ -254,4 +248,34 @@ async fn judged(tracing: &Tracing, id: ExecutionId) -> Result<BottlenecksView, A
     let bottlenecks =
         all.into_iter().map(|(_, id, name, verdict)| BottleneckView::new(id, name, &verdict)).collect();
     Ok(BottlenecksView { workflow_id: id, workflow_name: found.workflow, bottlenecks })
+}
+
+/// Judges running steps by the time that has elapsed.
+async fn judge_running(
+    tracing: &Tracing,
+    found: &BottleneckSteps,
+) -> Result<Vec<(Timestamp, StepId, StepName, Bottleneck)>, ApiError> {
+    let asked = found.running.iter().map(|step| {
+        let features = found.features.with(&step.attributes);
+        let plan = tracing.policy().of_step(&found.workflow, &step.name);
+        let whole = BaselineKey::of_step(&found.workflow, &step.name, &Cohort::default());
+        let cohort = plan.cohort.cohort(&features).map(|cohort| {
+            let key = BaselineKey::of_step(&found.workflow, &step.name, &cohort);
+            (cohort, key)
+        });
+        (step, features, plan, whole, cohort)
+    });
+    let asked: Vec<_> = asked.collect();
+    let keys = asked.iter().flat_map(|(_, _, _, whole, cohort)| {
+        [Some(*whole), cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
+    });
+    let baselines = tracing.repository().baselines(&keys.collect()).await?;
+    let now = tracing.now();
+    let verdicts = asked.iter().filter_map(|(step, features, plan, whole, cohort)| {
+        let cohort = cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baselines.get(key)?)));
+        let histories = Histories { whole: baselines.get(whole)?, cohort };
+        let verdict = plan.compare(histories, features)?.judge(now.since(step.started_at), features, true)?;
+        Some((step.started_at, step.id, step.name.clone(), verdict))
+    });
+    Ok(verdicts.collect())
 }

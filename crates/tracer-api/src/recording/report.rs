@@ -220,6 +220,7 @@ mod tests {
             ended_at: Timestamp::from_millis(7),
             duration: Micros::from_millis(7),
             bottleneck: None,
+            regression: None,
         };
         let cause = Cause::of(Some(&Failure::new(Some("TimeoutError"), "hunter2", Some("hunter2"))));
         tracing::subscriber::with_default(subscriber, || report.step_ended(&step, &cause));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracer_core::baseline::Reference;
-use tracer_core::detect::{FactorOfMean, Limits, Policy, Rule};
+use tracer_core::detect::{FactorOfMean, Limits, Policy, Rule, StepPolicy};
 use tracer_store::{Location, StoreConfig, WriterConfig};
 
 use super::helpers::{Answer, Service, send, settings, start_over};
@@ -26,6 +26,10 @@ struct Door {
 }
 
 impl Rule for Door {
+    fn min_samples(&self) -> u64 {
+        1
+    }
+
     fn limits(&self, reference: &Reference) -> Option<Limits> {
         let shut = self.shut.lock().unwrap();
         if *shut {
@@ -98,7 +102,12 @@ async fn start_over_a_small_queue(folder: &tempfile::TempDir, door: &Arc<Door>) 
     // A file, because a database in memory has no other connection to read by.
     let file = Location::Embedded(folder.path().join("tracer.db"));
     let config = StoreConfig { writer: WriterConfig { queue: QUEUE, batch: 2 }, ..StoreConfig::at(file) };
-    start_over(&settings(), config, Policy::new(door.clone(), [])).await
+    start_over(
+        &settings(),
+        config,
+        Policy::new(StepPolicy { rule: door.clone(), ..StepPolicy::default() }, []),
+    )
+    .await
 }
 
 /// Records a step whole.

@@ -13,11 +13,15 @@
 use std::fmt;
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::explain::{Comparable, Explained, Explainer};
+use super::level::ln;
 use super::moments::Moments;
 use super::recent::{RECENT_SAMPLES, Recent};
 use super::reference::{Frozen, Measured, Reference};
 use super::segment::{Ending, Segment, Sums, read_day};
+use super::shift::{Levels, Shift, ShiftRule};
 use super::sketch::View;
+use crate::features::{Feature, Features};
 use crate::time::{Day, Micros, Timestamp};
 
 /// Days in the window, the newest included. Also how long a change must last to be the new normal.
@@ -29,11 +33,14 @@ pub const WINDOW_SAMPLES: u64 = 30;
 /// that did nothing else on all of these days has no reference any more.
 pub const SEGMENTS_READ: usize = 44;
 /// Most bytes in an encoded baseline.
-pub const ENCODED_BYTES: usize = 1_500;
+pub const ENCODED_BYTES: usize = 1_900;
 
-const VERSION: u8 = 1;
+/// Version 1 knew no attributes and no shifts.
+const VERSION: u8 = 2;
 const HAS_LAST_SEEN: u8 = 1;
 const IS_FROZEN: u8 = 2;
+const HAS_ATTRIBUTES: u8 = 4;
+const HAS_LEVELS: u8 = 8;
 
 /// How long is normal for one key, and what was measured to know it.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +52,40 @@ pub struct Baseline {
     /// Days before this one do not count for the reference.
     reference_from: Day,
     last_seen: Option<Timestamp>,
+    /// What of the steps explains their durations.
+    explainer: Explainer,
+    /// The recent level, and whether it has shifted.
+    levels: Levels,
+}
+
+/// A completed sample, with what judged it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Micros,
+    /// The limit that it crossed, if it was judged a bottleneck; `None` too where another key's reference
+    /// judged it that knows less than this one is to learn (else a cohort that is slower than its step
+    /// would never learn a level of its own).
+    pub over: Option<Micros>,
+    /// What of this key it was compared with, if not with all of it.
+    pub explained: Option<Explained>,
+    /// The median of what it was compared with.
+    pub expected: Option<Micros>,
+    /// What may explain its duration.
+    pub features: &'a Features,
+    /// When a shift of the level is told; none where this sample is not comparable with the last ones.
+    pub shifts: Option<ShiftRule>,
+}
+
+/// What became of a sample.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learned {
+    /// The closed segment that changed, which must be stored.
+    pub closed: Option<Segment>,
+    /// A lasting shift upwards that this very sample made certain.
+    pub shift: Option<Shift>,
 }
 
 impl Default for Baseline {
@@ -56,6 +97,8 @@ impl Default for Baseline {
             frozen: None,
             reference_from: Day(i32::MIN),
             last_seen: None,
+            explainer: Explainer::default(),
+            levels: Levels::default(),
         }
     }
 }
@@ -75,6 +118,37 @@ impl Baseline {
             return Some(frozen.reference);
         }
         Reference::of(&self.window())
+    }
+
+    /// Returns the part of the history that a step is best compared with: that of the attribute which
+    /// explains most of its durations. None where no attribute explains enough, or its part has fewer
+    /// samples than these; then the whole history judges.
+    #[must_use]
+    pub fn comparable<'a>(&'a self, features: &Features, min_samples: u64) -> Option<Comparable<'a>> {
+        self.explainer.comparable(features, min_samples)
+    }
+
+    /// Returns whether an attribute of a step with these features explains enough of the durations, be its
+    /// own value known or too new to be compared with its like.
+    #[must_use]
+    pub fn explains(&self, features: &Features) -> bool {
+        self.explainer.explains(features)
+    }
+
+    /// Returns the last shift upwards, until the level falls again or becomes the reference.
+    #[must_use]
+    pub const fn shift(&self) -> Option<Shift> {
+        self.levels.told
+    }
+
+    /// Returns an attribute that took a new value since a moment, after others: what changed with a shift.
+    #[must_use]
+    pub fn changed_since<'a>(
+        &self,
+        features: &'a Features,
+        since: Timestamp,
+    ) -> Option<(&'a str, &'a Feature)> {
+        self.explainer.changed_since(features, since)
     }
 
     /// Returns since when the reference is frozen, if it is.
@@ -102,13 +176,23 @@ impl Baseline {
         !self.is_empty() && at.day() != self.current.day
     }
 
-    /// Records a completed sample and returns the closed segment that changed, which must be stored:
-    /// none within the newest day, the day just closed when a new one begins, or the older day in
-    /// which a late sample landed.
-    ///
-    /// `clamp` is the limit that the sample crossed if it was judged a bottleneck *by this key's own
-    /// reference*, and `None` if it was normal or another key's reference judged it (else a cohort
-    /// that is slower than its step would never learn a level of its own).
+    /// Records a completed sample of which nothing is known but how long it took, as [`Baseline::learn`].
+    #[must_use = "the segment must be stored"]
+    pub fn record(
+        &mut self,
+        at: Timestamp,
+        duration: Micros,
+        over: Option<Micros>,
+        segments: &mut Vec<Segment>,
+    ) -> Option<Segment> {
+        let features = &Features::default();
+        let sample = Sample { at, duration, over, explained: None, expected: None, features, shifts: None };
+        self.learn(&sample, segments).closed
+    }
+
+    /// Records a completed sample. Returns the closed segment that changed, which must be stored: none
+    /// within the newest day, the day just closed when a new one begins, or the older day in which a late
+    /// sample landed; and a shift of the level, where this sample makes it certain.
     ///
     /// `segments` are the newest [`SEGMENTS_READ`] stored segments of the key, all of them if there
     /// are fewer, in any order; they are looked at only where [`Baseline::needs_segments`] said so
@@ -118,25 +202,25 @@ impl Baseline {
     /// A sample of a day that is older than all of [`SEGMENTS_READ`] segments, and hence outside of the
     /// window, is not kept: the day's segment is not at hand.
     #[must_use = "the segment must be stored"]
-    pub fn record(
-        &mut self,
-        at: Timestamp,
-        duration: Micros,
-        clamp: Option<Micros>,
-        segments: &mut Vec<Segment>,
-    ) -> Option<Segment> {
+    pub fn learn(&mut self, sample: &Sample<'_>, segments: &mut Vec<Segment>) -> Learned {
         segments.sort_unstable_by_key(|segment| segment.day);
+        let Sample { at, duration, over, .. } = *sample;
         let now = self.see(at);
         if self.is_beyond(at.day(), segments) {
-            return None;
+            return Learned::default();
         }
-        let reference = self.admit(now, duration, clamp);
-        let changed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));
+        let reference = self.admit(now, duration, over);
+        let shift = self.learn_shift(sample);
+        // While a slowdown lasts, what judged it does not learn from it.
+        if !(self.frozen.is_some() && over.is_some() && sample.explained.is_some()) {
+            self.explainer.learn(sample);
+        }
+        let closed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));
         // A normal sample says that the change may be over: it must not make the change normal.
-        if clamp.is_some() {
+        if over.is_some() {
             self.accept_lasting_change(now);
         }
-        changed
+        Learned { closed, shift }
     }
 
     /// Counts an ending that enters no average. Segments are as for [`Baseline::record`].
@@ -177,7 +261,7 @@ impl Baseline {
     /// # Errors
     /// [`DecodeError`] on bytes that it never writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut input = Reader::with_version(bytes, VERSION)?;
+        let (mut input, version) = Reader::with_versions(bytes, VERSION)?;
         let flags = input.byte()?;
         let baseline = Self {
             last_seen: read_if(flags & HAS_LAST_SEEN, || input.signed().map(Timestamp::from_micros))?,
@@ -185,7 +269,9 @@ impl Baseline {
             current: Segment::read(&mut input)?,
             closed: Sums::read(&mut input)?,
             recent: Recent::read(&mut input)?,
-            frozen: read_if(flags & IS_FROZEN, || Frozen::read(&mut input))?,
+            frozen: read_if(flags & IS_FROZEN, || Frozen::read(&mut input, version))?,
+            explainer: read_if(flags & HAS_ATTRIBUTES, || Explainer::read(&mut input))?.unwrap_or_default(),
+            levels: read_if(flags & HAS_LEVELS, || Levels::read(&mut input))?.unwrap_or_default(),
         };
         input.finish()?;
         Ok(baseline)
@@ -196,6 +282,20 @@ impl Baseline {
         let mut window = self.closed.clone();
         window.merge(&self.current.sums);
         window
+    }
+
+    /// Follows the level: that of the sample's own value where an attribute explains durations, so that
+    /// another mix of values is no shift.
+    fn learn_shift(&mut self, sample: &Sample<'_>) -> Option<Shift> {
+        let rule = sample.shifts?;
+        let expected = match (sample.explained, sample.expected) {
+            (Some(explained), Some(expected)) => Some((explained, ln(expected))),
+            _ => None,
+        };
+        let (basis, level) = expected.map_or((0, 0.0), |(explained, level)| (explained.basis(), level));
+        self.levels.record(basis, sample.at, ln(sample.duration) - level, rule, |distance| {
+            Micros::from_f64((level + distance).exp())
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -319,6 +419,9 @@ impl Baseline {
         }
         self.frozen = None;
         self.recent.forgive();
+        // What was learned of attributes was learned at the old level.
+        self.explainer = Explainer::default();
+        self.levels = Levels::default();
     }
 
     /// Joins bins of the sketch that has more of them. Returns whether there was any to join.
@@ -329,8 +432,14 @@ impl Baseline {
 
     fn encode_as_it_is(&self) -> Vec<u8> {
         let mut out = Writer::with_version(VERSION);
-        let seen = if self.last_seen.is_some() { HAS_LAST_SEEN } else { 0 };
-        out.byte(seen | if self.frozen.is_some() { IS_FROZEN } else { 0 });
+        let has_levels = self.levels != Levels::default();
+        let flags = [
+            (self.last_seen.is_some(), HAS_LAST_SEEN),
+            (self.frozen.is_some(), IS_FROZEN),
+            (!self.explainer.is_empty(), HAS_ATTRIBUTES),
+            (has_levels, HAS_LEVELS),
+        ];
+        out.byte(flags.into_iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag));
         if let Some(last_seen) = self.last_seen {
             out.signed(last_seen.as_micros());
         }
@@ -340,6 +449,12 @@ impl Baseline {
         self.recent.write(&mut out);
         if let Some(frozen) = &self.frozen {
             frozen.write(&mut out);
+        }
+        if !self.explainer.is_empty() {
+            self.explainer.write(&mut out);
+        }
+        if has_levels {
+            self.levels.write(&mut out);
         }
         out.finish()
     }

@@ -10,6 +10,8 @@ use thiserror::Error;
 
 /// Above every sum of squared durations that can be counted.
 const LARGEST_FLOAT: f64 = 1e60;
+/// Above every value and every sum in single precision that is kept.
+const LARGEST_SINGLE: f32 = 1e30;
 
 /// Why bytes are not a baseline or a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -70,6 +72,17 @@ impl Writer {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// Writes a float in single precision.
+    pub(super) fn single(&mut self, value: f32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Writes a short text: its length in a byte, and its bytes.
+    pub(super) fn text(&mut self, text: &str) {
+        self.varint(text.len() as u64);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
     /// Writes the low `count` bits of `value`, the highest first; `count` is at most 56.
     pub(super) fn bits(&mut self, value: u64, count: u32) {
         self.pending = (self.pending << count) | (value & !(u64::MAX << count));
@@ -113,10 +126,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn with_version(bytes: &'a [u8], known: u8) -> Result<Self, DecodeError> {
+    /// Begins to read bytes of a version up to `known`, and returns which it is.
+    pub(super) fn with_versions(bytes: &'a [u8], known: u8) -> Result<(Self, u8), DecodeError> {
         let mut reader = Self { bytes, next: 0, pending: 0, pending_bits: 0 };
         match reader.byte()? {
-            version if version == known => Ok(reader),
+            version if (1..=known).contains(&version) => Ok((reader, version)),
             other => Err(DecodeError::Version(other)),
         }
     }
@@ -160,6 +174,27 @@ impl<'a> Reader<'a> {
         self.next += first.len();
         let value = f64::from_le_bytes(*first);
         if (0.0..=LARGEST_FLOAT).contains(&value) { Ok(value) } else { Err(DecodeError::Impossible("float")) }
+    }
+
+    /// Takes a float in single precision, small enough to be calculated with.
+    pub(super) fn single(&mut self) -> Result<f32, DecodeError> {
+        let rest = self.bytes.get(self.next..).unwrap_or_default();
+        let first = rest.first_chunk::<4>().ok_or(DecodeError::Truncated)?;
+        self.next += first.len();
+        let value = f32::from_le_bytes(*first);
+        if value.abs() <= LARGEST_SINGLE { Ok(value) } else { Err(DecodeError::Impossible("float")) }
+    }
+
+    /// Takes a text of at most `most` bytes.
+    pub(super) fn text(&mut self, most: usize) -> Result<String, DecodeError> {
+        let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        if length > most {
+            return Err(DecodeError::Impossible("length of a text"));
+        }
+        let end = self.next + length;
+        let bytes = self.bytes.get(self.next..end).ok_or(DecodeError::Truncated)?;
+        self.next = end;
+        String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Impossible("text"))
     }
 
     /// Takes `count` bits; `count` is at most 56.

@@ -8,22 +8,29 @@
 //! Invariant: no input makes a number here infinite or NaN, and no bytes make decoding panic.
 //! Not here: which key a step belongs to (`cohort`), and what is a bottleneck (`detect`).
 
+mod attribute;
 #[expect(clippy::module_inception, reason = "the file is named after the type that callers look for")]
 mod baseline;
 mod codec;
+mod explain;
+mod level;
 mod moments;
 mod recent;
 mod reference;
 mod segment;
+mod shift;
 mod sketch;
+mod slope;
 
 #[cfg(test)]
 mod tests;
 
-pub use baseline::{Baseline, ENCODED_BYTES, SEGMENTS_READ, WINDOW_DAYS, WINDOW_SAMPLES};
+pub use baseline::{Baseline, ENCODED_BYTES, Learned, SEGMENTS_READ, Sample, WINDOW_DAYS, WINDOW_SAMPLES};
 pub use codec::DecodeError;
+pub use explain::{Comparable, Explained, Form, Values};
 pub use moments::Moments;
 pub use recent::RECENT_SAMPLES;
-pub use reference::{Measured, Reference};
+pub use reference::{Measured, PER_MAD, Reference};
 pub use segment::{Ending, EndingCounts, Segment, Sums};
+pub use shift::{Shift, ShiftRule};
 pub use sketch::{MAX_BINS, Sketch, View};

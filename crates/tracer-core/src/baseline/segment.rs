@@ -223,7 +223,7 @@ impl Segment {
     /// # Errors
     /// [`DecodeError`] on bytes that it never writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut input = Reader::with_version(bytes, VERSION)?;
+        let (mut input, _) = Reader::with_versions(bytes, VERSION)?;
         let segment = Self::read(&mut input)?;
         input.finish()?;
         Ok(segment)

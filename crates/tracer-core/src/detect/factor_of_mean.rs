@@ -26,15 +26,16 @@ impl Default for FactorOfMean {
 }
 
 impl Rule for FactorOfMean {
+    fn min_samples(&self) -> u64 {
+        self.min_samples
+    }
+
     fn limits(&self, reference: &Reference) -> Option<Limits> {
         if reference.samples < self.min_samples {
             return None;
         }
-        let mean = reference.mean_us;
-        // An excess of exactly the least one counts, and limits are strict: hence one less.
-        let floor = mean + self.min_excess.as_f64() - 1.0;
-        let limit = |factor: f64| Micros::from_f64((factor * mean).max(floor).floor());
-        Some(Limits { warning: limit(self.warning), critical: limit(self.critical) })
+        let (mean, floor) = (reference.mean_us, Limits::floor(reference, self.min_excess));
+        Some(Limits::above(floor, self.warning * mean, self.critical * mean))
     }
 }
 
@@ -45,8 +46,7 @@ mod tests {
 
     fn judged(mean_ms: u64, samples: u64, duration_us: u64) -> Option<Severity> {
         let mean = Micros::from_millis(mean_ms);
-        let reference =
-            Reference { mean_us: mean.as_f64(), samples, stddev_us: 0.0, p50: mean, p95: mean, p99: mean };
+        let reference = Reference::constant(mean, samples);
         FactorOfMean::default().limits(&reference)?.severity(Micros::new(duration_us))
     }
 

@@ -128,6 +128,13 @@ impl Policy {
         self.entries.iter().find(matches).map_or(&self.default, |entry| &entry.steps)
     }
 
+    /// Returns whether any setting names what makes history comparable.
+    #[must_use]
+    pub fn has_cohorts(&self) -> bool {
+        let steps = self.entries.iter().map(|entry| &entry.steps).chain([&self.default]);
+        steps.into_iter().any(|steps| matches!(steps.cohort, CohortSpec::Given(_)))
+    }
+
     /// Returns how long a workflow's executions may be silent, where a pattern fixes it.
     #[must_use]
     pub fn stall_after(&self, workflow: &WorkflowName) -> Option<Micros> {

@@ -13,11 +13,14 @@ use super::outcome::{
 use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
-use crate::baseline::{Baseline, Ending, Segment};
-use crate::cohort::BaselineKey;
-use crate::detect::{Bottleneck, Policy, Severity};
+use crate::baseline::{Baseline, Ending, Learned, Sample, Segment, ShiftRule};
+use crate::cohort::{BaselineKey, Cohort, CohortSpec};
+use crate::detect::{
+    Bottleneck, ComparedWith, Comparison, Histories, Policy, Regression, Severity, StepPolicy,
+};
 use crate::execution::{Execution, ExecutionStatus, Transition};
 use crate::failure::Failure;
+use crate::features::Features;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
 use crate::step::{Step, StepStatus, StepTimes};
@@ -91,7 +94,7 @@ fn start_execution(start: &StartExecution, now: Timestamp, set: &mut WorkingSet)
     Ok(fresh(Outcome::ExecutionStarted(started)))
 }
 
-fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
+pub(super) fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
     ExecutionHead {
         workflow: start.workflow.clone(),
         status: ExecutionStatus::Running,
@@ -101,6 +104,7 @@ fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
         recorded_at: now,
         steps_completed: 0,
         worst: None,
+        features: Features::of_execution(start.version.as_ref(), &start.attributes),
     }
 }
 
@@ -152,14 +156,15 @@ fn start_step(
         None => None,
     };
     let mut step = running_step(start, now);
-    if let (Some(completion), Some(times)) = (&start.completion, times) {
+    let outcome = if let (Some(completion), Some(times)) = (&start.completion, times) {
         step.attributes.merge(&completion.attributes)?;
         step.started_at = times.started_at;
-        finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+        let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+        Outcome::StepEnded(ended_step(&workflow, &step, times, regression))
     } else {
         step.judge_at = Some(wake_up(policy, &workflow, &step, set));
-    }
-    let outcome = outcome_of(&workflow, &step);
+        outcome_of(&workflow, &step)
+    };
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
     Ok(fresh(outcome))
@@ -187,10 +192,51 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
 
 /// Returns when a step that starts will cross the warning limit of its history, if it does.
 fn wake_up(policy: &Policy, workflow: &WorkflowName, step: &Step, set: &WorkingSet) -> Timestamp {
-    let history = set.histories.get(&key_of(workflow, Some(&step.name)));
-    let reference = history.and_then(|history| history.baseline.reference());
-    let limits = reference.and_then(|reference| policy.of_step(workflow, &step.name).rule.limits(&reference));
-    step.started_at + limits.map_or(FIRST_LOOK, |limits| limits.warning)
+    let features = features_of(step, set);
+    let plan = policy.of_step(workflow, &step.name);
+    let known = Known::find(plan, workflow, &step.name, &features, set);
+    let comparison = known.histories(set).and_then(|histories| plan.compare(histories, &features));
+    step.started_at + comparison.map_or(FIRST_LOOK, |comparison| comparison.limits.warning)
+}
+
+/// Returns what may explain how long a step takes: its own attributes, and its execution's.
+fn features_of(step: &Step, set: &WorkingSet) -> Features {
+    let of_execution = set.executions.get(&step.execution).map(|execution| &execution.features);
+    of_execution.map_or_else(|| Features::default().with(&step.attributes), |own| own.with(&step.attributes))
+}
+
+/// Where a step's histories are.
+struct Known {
+    whole: BaselineKey,
+    cohort: Option<(Cohort, BaselineKey)>,
+}
+
+impl Known {
+    fn find(
+        plan: &StepPolicy,
+        workflow: &WorkflowName,
+        step: &StepName,
+        features: &Features,
+        set: &WorkingSet,
+    ) -> Self {
+        let cohort = plan.cohort.cohort(features).map(|cohort| {
+            let key = BaselineKey::of_step(workflow, step, &cohort);
+            (cohort, key)
+        });
+        // Beyond the bound on cohorts a step is compared with all of its history.
+        let kept = |(_, key): &(Cohort, BaselineKey)| set.histories.contains_key(key);
+        Self { whole: key_of(workflow, Some(step)), cohort: cohort.filter(kept) }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = BaselineKey> + use<> {
+        [Some(self.whole), self.cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
+    }
+
+    fn histories<'a>(&'a self, set: &'a WorkingSet) -> Option<Histories<'a>> {
+        let baseline = |key: &BaselineKey| set.histories.get(key).map(|history| &history.baseline);
+        let cohort = self.cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baseline(key)?)));
+        Some(Histories { whole: baseline(&self.whole)?, cohort })
+    }
 }
 
 fn complete_step(
@@ -215,8 +261,8 @@ fn complete_step(
     let times = StepTimes::ending(stored.started_at, completion.ended_at, completion.duration, now)?;
     let mut step = stored.clone();
     step.attributes.merge(&completion.attributes)?;
-    finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
-    let outcome = outcome_of(&workflow, &step);
+    let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+    let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
     Ok(fresh(outcome))
@@ -235,7 +281,7 @@ impl<'a> Finish<'a> {
     }
 }
 
-/// Ends a step: judges it, and lets it enter its history.
+/// Ends a step: judges it, and lets it enter its history. Returns a lasting slowdown that it makes certain.
 fn finish(
     policy: &Policy,
     workflow: &WorkflowName,
@@ -243,19 +289,21 @@ fn finish(
     finish: Finish<'_>,
     now: Timestamp,
     set: &mut WorkingSet,
-) {
+) -> Option<Regression> {
     step.status = finish.status;
     step.ended_at = Some(finish.times.ended_at);
     step.duration = Some(finish.times.duration);
     step.failure = finish.failure.cloned();
     step.judge_at = None;
     step.changed_at = now;
+    let mut regression = None;
     if step.status.is_judged() {
-        step.bottleneck = judge_and_learn(policy, workflow, &step.name, &finish, now, set);
+        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, now, set);
     }
     if let Some(bottleneck) = &step.bottleneck {
         worsen(step.execution, bottleneck.severity, set);
     }
+    regression
 }
 
 /// Notes a verdict on the execution, so that it is found by it while it still runs.
@@ -275,32 +323,73 @@ fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
 fn judge_and_learn(
     policy: &Policy,
     workflow: &WorkflowName,
-    step: &StepName,
+    step: &Step,
     finish: &Finish<'_>,
     now: Timestamp,
     set: &mut WorkingSet,
-) -> Option<Bottleneck> {
-    let key = key_of(workflow, Some(step));
+) -> (Option<Bottleneck>, Option<Regression>) {
+    let plan = policy.of_step(workflow, &step.name);
+    let features = features_of(step, set);
+    let known = Known::find(plan, workflow, &step.name, &features, set);
     // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let history = set.histories.get_mut(&key)?;
-    let sample = finish.times.sample();
-    let judged = history.baseline.reference().zip(sample).and_then(|(reference, duration)| {
-        let limits = policy.of_step(workflow, step).rule.limits(&reference)?;
-        let severity = limits.severity(duration)?;
-        Some((Bottleneck::new(severity, duration, &reference, false), limits.warning))
-    });
+    let Some(histories) = known.histories(set) else { return (None, None) };
     let at = sample_time(finish.times.ended_at, now);
-    let segments = &mut history.segments;
-    let closed = match (finish.status == StepStatus::Completed, sample) {
-        (true, Some(duration)) => {
-            let clamp = judged.as_ref().map(|(_, limit)| *limit);
-            history.baseline.record(at, duration, clamp, segments)
+    let sample = finish.times.sample();
+    let comparison = plan.compare(histories, &features).filter(|_| sample.is_some());
+    let verdict = comparison
+        .as_ref()
+        .zip(sample)
+        .and_then(|(comparison, duration)| comparison.judge(duration, &features, false));
+    let Some(duration) = sample.filter(|_| finish.status == StepStatus::Completed) else {
+        let ending = if finish.status == StepStatus::Completed { Ending::Completed } else { Ending::Failed };
+        for key in known.keys() {
+            count(set, key, at, ending);
         }
-        (true, None) => history.baseline.count(at, Ending::Completed, segments),
-        (false, _) => history.baseline.count(at, Ending::Failed, segments),
+        return (verdict, None);
     };
+    let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
+    let explained = comparison.as_ref().and_then(Comparison::explained);
+    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
+    // A run is a shift's witness where it was compared with its like.
+    let like = match plan.cohort {
+        CohortSpec::Whole => true,
+        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(&features),
+        CohortSpec::Given(_) => known.cohort.is_none(),
+    };
+    let told = comparison.as_ref().map(|comparison| comparison.cohort(&features));
+    let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
+    let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
+    let sample = Sample { at, duration, over, explained, expected, features: &features, shifts: None };
+    let of_whole = Sample { shifts: like.then_some(rule), ..sample };
+    let mut regression = learn(set, known.whole, &of_whole, told.as_ref());
+    if let Some((_, key)) = known.cohort {
+        // What the whole step judged may be normal for its cohort, which has a level of its own to learn.
+        let over = over.filter(|_| by_cohort);
+        let of_cohort = Sample { over, explained: None, shifts: by_cohort.then_some(rule), ..sample };
+        regression = learn(set, key, &of_cohort, told.as_ref()).or(regression);
+    }
+    (verdict, regression)
+}
+
+fn learn(
+    set: &mut WorkingSet,
+    key: BaselineKey,
+    sample: &Sample<'_>,
+    cohort: Option<&Cohort>,
+) -> Option<Regression> {
+    let history = set.histories.get_mut(&key)?;
+    let Learned { closed, shift } = history.baseline.learn(sample, &mut history.segments);
+    let regression = shift.map(|shift| {
+        Regression::new(shift, cohort.cloned().unwrap_or_default(), &history.baseline, sample.features)
+    });
     write_history(set, key, closed);
-    judged.map(|(bottleneck, _)| bottleneck)
+    regression
+}
+
+fn count(set: &mut WorkingSet, key: BaselineKey, at: Timestamp, ending: Ending) {
+    let Some(history) = set.histories.get_mut(&key) else { return };
+    let closed = history.baseline.count(at, ending, &mut history.segments);
+    write_history(set, key, closed);
 }
 
 fn write_history(set: &mut WorkingSet, key: BaselineKey, closed: Option<Segment>) {
@@ -480,13 +569,13 @@ fn record_step(
         changed_at: now,
     };
     let end = Finish { status: recorded.status, times: recorded.times, failure: recorded.failure.as_ref() };
-    finish(policy, workflow, &mut step, end, now, set);
+    let regression = finish(policy, workflow, &mut step, end, now, set);
     let closing: &mut Closing = set.closings.entry(key.0).or_default();
     closing.completed += u64::from(step.status == StepStatus::Completed);
     if step.bottleneck.is_some() {
         closing.bottlenecks.push(step.clone());
     }
-    let ended = ended_step(workflow, &step, recorded.times);
+    let ended = ended_step(workflow, &step, recorded.times, regression);
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
     ended
@@ -507,7 +596,7 @@ fn outcome_of(workflow: &WorkflowName, step: &Step) -> Outcome {
     match (step.ended_at, step.duration) {
         (Some(ended_at), Some(duration)) => {
             let times = StepTimes { started_at: step.started_at, ended_at, duration };
-            Outcome::StepEnded(ended_step(workflow, step, times))
+            Outcome::StepEnded(ended_step(workflow, step, times, None))
         }
         _ => Outcome::StepStarted(StepStarted {
             id: step.id,
@@ -520,7 +609,12 @@ fn outcome_of(workflow: &WorkflowName, step: &Step) -> Outcome {
     }
 }
 
-fn ended_step(workflow: &WorkflowName, step: &Step, times: StepTimes) -> StepEnded {
+fn ended_step(
+    workflow: &WorkflowName,
+    step: &Step,
+    times: StepTimes,
+    regression: Option<Regression>,
+) -> StepEnded {
     StepEnded {
         id: step.id,
         execution: step.execution,
@@ -532,5 +626,6 @@ fn ended_step(workflow: &WorkflowName, step: &Step, times: StepTimes) -> StepEnd
         ended_at: times.ended_at,
         duration: times.duration,
         bottleneck: step.bottleneck.clone(),
+        regression,
     }
 }

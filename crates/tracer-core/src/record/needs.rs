@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::apply::head_of;
 use super::command::{
     Command, CompleteStep, Completion, IdempotencyScope, ParentStep, RecordExecution, Request,
     StartExecution, StartStep,
 };
-use super::working_set::{StepKey, WorkingSet};
+use super::working_set::{ExecutionHead, StepKey, WorkingSet};
 use crate::attributes::Attributes;
-use crate::cohort::{BaselineKey, Cohort};
+use crate::cohort::{BaselineKey, Cohort, CohortSpec};
+use crate::detect::Policy;
 use crate::execution::ExecutionStatus;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
@@ -93,6 +95,8 @@ pub struct HistoryNeed {
     pub workflow: WorkflowName,
     /// The step; none for the workflow's executions as wholes.
     pub step: Option<StepName>,
+    /// What of the step's history; all of it if empty.
+    pub cohort: Cohort,
     /// Whether to make it where it does not exist (and, for a step, its workflow has room).
     pub create: bool,
     /// Whether it will change, so that its row must be locked.
@@ -106,17 +110,21 @@ pub struct HistoryNeeds(pub BTreeMap<BaselineKey, HistoryNeed>);
 impl HistoryNeeds {
     /// Returns what these commands need, given the executions and steps loaded for them.
     #[must_use]
-    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Request>, set: &WorkingSet) -> Self {
+    pub fn of<'a>(
+        policy: &Policy,
+        requests: impl IntoIterator<Item = &'a Request>,
+        set: &WorkingSet,
+    ) -> Self {
         let mut needs = Self::default();
         for request in requests {
-            needs.add(request, set);
+            needs.add(policy, request, set);
         }
         needs
     }
 
-    fn add(&mut self, request: &Request, set: &WorkingSet) {
-        for sample in samples(request, set) {
-            self.need(&sample.workflow, sample.step.as_ref(), true, true);
+    fn add(&mut self, policy: &Policy, request: &Request, set: &WorkingSet) {
+        for sample in samples(policy, request, set) {
+            self.need(&sample.workflow, sample.step.as_ref(), sample.cohort, true, true);
         }
         if set.kept_answer(request).is_some() {
             return;
@@ -126,14 +134,15 @@ impl HistoryNeeds {
             Command::StartExecution(start)
                 if !set.executions.contains_key(&start.id) && is_known(start.parent, set) =>
             {
-                self.need(&start.workflow, None, true, false);
+                self.need(&start.workflow, None, None, true, false);
             }
             Command::StartStep(start) if start.completion.is_none() => {
                 if let Some(execution) = set.executions.get(&start.execution) {
-                    self.need(&execution.workflow, Some(&start.name), false, false);
+                    let cohort = cohort_of(policy, execution, &start.name, &[&start.attributes]);
+                    self.need(&execution.workflow, Some(&start.name), cohort, false, false);
                 }
             }
-            Command::Rebaseline(step) => self.need(&step.workflow, Some(&step.step), false, true),
+            Command::Rebaseline(step) => self.need(&step.workflow, Some(&step.step), None, false, true),
             Command::StartExecution(_)
             | Command::StartStep(_)
             | Command::CompleteStep(_)
@@ -148,61 +157,99 @@ impl HistoryNeeds {
         self.0.iter().all(|(key, need)| others.0.get(key).is_some_and(|other| other.lock >= need.lock))
     }
 
-    fn need(&mut self, workflow: &WorkflowName, step: Option<&StepName>, create: bool, lock: bool) {
-        let need = self.0.entry(key_of(workflow, step)).or_insert_with(|| HistoryNeed {
-            workflow: workflow.clone(),
-            step: step.cloned(),
-            create: false,
-            lock: false,
-        });
-        need.create |= create;
-        need.lock |= lock;
+    /// Needs the history of a step, and that of its cohort if it has one.
+    fn need(
+        &mut self,
+        workflow: &WorkflowName,
+        step: Option<&StepName>,
+        cohort: Option<Cohort>,
+        create: bool,
+        lock: bool,
+    ) {
+        for cohort in [Some(Cohort::default()), cohort].into_iter().flatten() {
+            let need = self.0.entry(key_in(workflow, step, &cohort)).or_insert_with(|| HistoryNeed {
+                workflow: workflow.clone(),
+                step: step.cloned(),
+                cohort,
+                create: false,
+                lock: false,
+            });
+            need.create |= create;
+            need.lock |= lock;
+        }
     }
 }
 
 /// Returns the keys whose closed segments are needed: those of a day other than the current one.
 #[must_use]
 pub fn segment_needs<'a>(
+    policy: &Policy,
     requests: impl IntoIterator<Item = &'a Request>,
     set: &WorkingSet,
 ) -> BTreeSet<BaselineKey> {
-    let needs_segments = |sample: &Sample| {
-        let key = key_of(&sample.workflow, sample.step.as_ref());
-        let history = set.histories.get(&key)?;
-        history.baseline.needs_segments(sample.at).then_some(key)
+    let needs_segments = |key: &BaselineKey, at: Timestamp| {
+        set.histories.get(key).is_some_and(|history| history.baseline.needs_segments(at))
     };
-    requests
-        .into_iter()
-        .flat_map(|request| samples(request, set))
-        .filter_map(|sample| needs_segments(&sample))
-        .collect()
+    let samples = requests.into_iter().flat_map(|request| samples(policy, request, set));
+    let keys = samples.flat_map(|sample| sample.keys().map(move |key| (key, sample.at)));
+    keys.filter(|(key, at)| needs_segments(key, *at)).map(|(key, _)| key).collect()
 }
 
 pub(super) fn key_of(workflow: &WorkflowName, step: Option<&StepName>) -> BaselineKey {
+    key_in(workflow, step, &Cohort::default())
+}
+
+fn key_in(workflow: &WorkflowName, step: Option<&StepName>, cohort: &Cohort) -> BaselineKey {
     match step {
-        Some(step) => BaselineKey::of_step(workflow, step, &Cohort::default()),
+        Some(step) => BaselineKey::of_step(workflow, step, cohort),
         None => BaselineKey::of_workflow(workflow),
     }
+}
+
+/// Returns the cohort of a step that is given these attributes one after the other, if its setting names
+/// one and the step has what that needs.
+fn cohort_of(
+    policy: &Policy,
+    execution: &ExecutionHead,
+    step: &StepName,
+    attributes: &[&Attributes],
+) -> Option<Cohort> {
+    let plan = policy.of_step(&execution.workflow, step);
+    let CohortSpec::Given(_) = &plan.cohort else { return None };
+    let features = attributes.iter().fold(execution.features.clone(), |all, more| all.with(more));
+    plan.cohort.cohort(&features)
 }
 
 /// Something that will enter, or be counted in, a history.
 struct Sample {
     workflow: WorkflowName,
     step: Option<StepName>,
+    cohort: Option<Cohort>,
     at: Timestamp,
+}
+
+impl Sample {
+    /// Returns the keys of the histories that it enters.
+    fn keys(&self) -> impl Iterator<Item = BaselineKey> + use<> {
+        let whole = key_of(&self.workflow, self.step.as_ref());
+        let of_cohort = self.cohort.as_ref().map(|cohort| key_in(&self.workflow, self.step.as_ref(), cohort));
+        [Some(whole), of_cohort].into_iter().flatten()
+    }
 }
 
 /// Returns the samples that a command will bring: none if it will be refused or was carried out
 /// before, so that what is refused makes no history. [`Claims`] sees to it that no command of the
 /// same batch makes that another answer.
-fn samples(request: &Request, set: &WorkingSet) -> Vec<Sample> {
+fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> Vec<Sample> {
     if set.kept_answer(request).is_some() {
         return Vec::new();
     }
     let now = request.received_at;
     match &request.command {
-        Command::StartStep(start) => whole_step_sample(start, now, set).into_iter().collect(),
-        Command::CompleteStep(complete) => completion_sample(complete, now, set).into_iter().collect(),
+        Command::StartStep(start) => whole_step_sample(policy, start, now, set).into_iter().collect(),
+        Command::CompleteStep(complete) => {
+            completion_sample(policy, complete, now, set).into_iter().collect()
+        }
         Command::EndExecution(end) => {
             let running =
                 set.executions.get(&end.id).filter(|execution| execution.status == ExecutionStatus::Running);
@@ -211,12 +258,12 @@ fn samples(request: &Request, set: &WorkingSet) -> Vec<Sample> {
             });
             sample.into_iter().collect()
         }
-        Command::RecordExecution(record) => execution_samples(record, now, set),
+        Command::RecordExecution(record) => execution_samples(policy, record, now, set),
         Command::StartExecution(_) | Command::Rebaseline(_) => Vec::new(),
     }
 }
 
-fn whole_step_sample(start: &StartStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
+fn whole_step_sample(policy: &Policy, start: &StartStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
     let completion = start.completion.as_ref()?;
     let orphan = match start.parent {
         Some(ParentStep::Named(parent)) => !set.steps.contains_key(&(start.execution, parent)),
@@ -226,26 +273,33 @@ fn whole_step_sample(start: &StartStep, now: Timestamp, set: &WorkingSet) -> Opt
         return None;
     }
     let times = StepTimes::resolve(start.started_at, completion.ended_at, completion.duration, now).ok()?;
-    step_sample(start.execution, &start.name, times, &start.attributes, completion, now, set)
+    let at = sample_time(times.ended_at, now);
+    step_sample(policy, start.execution, &start.name, &start.attributes, completion, at, set)
 }
 
-fn completion_sample(complete: &CompleteStep, now: Timestamp, set: &WorkingSet) -> Option<Sample> {
+fn completion_sample(
+    policy: &Policy,
+    complete: &CompleteStep,
+    now: Timestamp,
+    set: &WorkingSet,
+) -> Option<Sample> {
     let step = set.steps.get(&(complete.execution, complete.id))?;
     if step.status != StepStatus::Running {
         return None;
     }
     let completion = &complete.completion;
     let times = StepTimes::ending(step.started_at, completion.ended_at, completion.duration, now).ok()?;
-    step_sample(complete.execution, &step.name, times, &step.attributes, completion, now, set)
+    let at = sample_time(times.ended_at, now);
+    step_sample(policy, complete.execution, &step.name, &step.attributes, completion, at, set)
 }
 
 fn step_sample(
+    policy: &Policy,
     execution: ExecutionId,
     step: &StepName,
-    times: StepTimes,
     attributes: &Attributes,
     completion: &Completion,
-    now: Timestamp,
+    at: Timestamp,
     set: &WorkingSet,
 ) -> Option<Sample> {
     let execution = set.executions.get(&execution)?;
@@ -255,8 +309,8 @@ fn step_sample(
     if !completion.attributes.is_empty() && !attributes.is_empty() {
         attributes.clone().merge(&completion.attributes).ok()?;
     }
-    let at = sample_time(times.ended_at, now);
-    Some(Sample { workflow: execution.workflow.clone(), step: Some(step.clone()), at })
+    let cohort = cohort_of(policy, execution, step, &[attributes, &completion.attributes]);
+    Some(Sample { workflow: execution.workflow.clone(), step: Some(step.clone()), cohort, at })
 }
 
 fn total_sample(
@@ -266,10 +320,16 @@ fn total_sample(
     now: Timestamp,
 ) -> Option<Sample> {
     let times = StepTimes::ending(started_at, ended_at, None, now).ok()?;
-    Some(Sample { workflow: workflow.clone(), step: None, at: sample_time(times.ended_at, now) })
+    let at = sample_time(times.ended_at, now);
+    Some(Sample { workflow: workflow.clone(), step: None, cohort: None, at })
 }
 
-fn execution_samples(record: &RecordExecution, now: Timestamp, set: &WorkingSet) -> Vec<Sample> {
+fn execution_samples(
+    policy: &Policy,
+    record: &RecordExecution,
+    now: Timestamp,
+    set: &WorkingSet,
+) -> Vec<Sample> {
     let start = &record.start;
     if set.executions.contains_key(&start.id) || !is_known(start.parent, set) {
         return Vec::new();
@@ -277,9 +337,11 @@ fn execution_samples(record: &RecordExecution, now: Timestamp, set: &WorkingSet)
     let Some(total) = total_sample(&start.workflow, start.started_at, record.end.ended_at, now) else {
         return Vec::new();
     };
+    let head = head_of(start, now);
     let steps = record.steps.iter().filter(|step| step.status.is_judged()).map(|step| Sample {
         workflow: start.workflow.clone(),
         step: Some(step.name.clone()),
+        cohort: cohort_of(policy, &head, &step.name, &[&step.attributes]),
         at: sample_time(step.times.ended_at, now),
     });
     steps.chain([total]).collect()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::attributes::AttributesError;
-use crate::detect::Bottleneck;
+use crate::detect::{Bottleneck, Regression};
 use crate::execution::ExecutionStatus;
 use crate::ids::{ExecutionId, StepId};
 use crate::name::{StepName, StepType, WorkflowName};
@@ -94,6 +94,9 @@ pub struct StepEnded {
     pub duration: Micros,
     /// The verdict, if it was too long.
     pub bottleneck: Option<Bottleneck>,
+    /// A lasting slowdown that this very end made certain.
+    #[serde(default)]
+    pub regression: Option<Regression>,
 }
 
 /// A step with its verdict, as executions list them.

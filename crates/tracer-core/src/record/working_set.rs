@@ -9,6 +9,7 @@ use crate::cohort::BaselineKey;
 use crate::detect::Severity;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
+use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::name::WorkflowName;
 use crate::payload::Payload;
@@ -37,6 +38,8 @@ pub struct ExecutionHead {
     pub steps_completed: u64,
     /// The worst verdict among its steps so far.
     pub worst: Option<Severity>,
+    /// What its version and attributes say that may explain how long its steps take.
+    pub features: Features,
 }
 
 /// What an ending execution needs to know of its steps.

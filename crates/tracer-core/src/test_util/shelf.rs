@@ -12,6 +12,7 @@ use crate::baseline::{Baseline, SEGMENTS_READ, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::Policy;
 use crate::execution::{Execution, ExecutionStatus};
+use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::record::{
     Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
@@ -41,7 +42,7 @@ impl Shelf {
     /// # Panics
     /// If they are not, or if what is to be written contradicts what is stored.
     pub fn write(&mut self, policy: &Policy, batch: &[Request]) -> Vec<Result<Answer, Refusal>> {
-        let (mut set, made) = self.load(batch);
+        let (mut set, made) = self.load(policy, batch);
         for key in made {
             self.baselines.insert(key, Baseline::empty().encode());
         }
@@ -56,7 +57,7 @@ impl Shelf {
     /// As [`Shelf::write`].
     #[must_use]
     pub fn ask(&self, policy: &Policy, batch: &[Request]) -> Vec<Result<Answer, Refusal>> {
-        let (mut set, _) = self.load(batch);
+        let (mut set, _) = self.load(policy, batch);
         carry_out(policy, batch, &mut set)
     }
 
@@ -78,7 +79,7 @@ impl Shelf {
     }
 
     /// Loads what a batch needs; returns the keys of the baselines to be made for it, too.
-    fn load(&self, batch: &[Request]) -> (WorkingSet, Vec<BaselineKey>) {
+    fn load(&self, policy: &Policy, batch: &[Request]) -> (WorkingSet, Vec<BaselineKey>) {
         let needs = FirstNeeds::of(batch);
         let mut set = WorkingSet::default();
         for scope in needs.idempotency {
@@ -94,7 +95,7 @@ impl Shelf {
             set.closings.insert(id, self.closing(id));
         }
         let mut made = Vec::new();
-        for (key, need) in HistoryNeeds::of(batch, &set).0 {
+        for (key, need) in HistoryNeeds::of(policy, batch, &set).0 {
             let is_known = self.baselines.contains_key(&key);
             if need.create && !is_known {
                 made.push(key);
@@ -103,7 +104,7 @@ impl Shelf {
                 set.histories.insert(key, History { baseline: self.baseline(key), segments: Vec::new() });
             }
         }
-        for key in segment_needs(batch, &set) {
+        for key in segment_needs(policy, batch, &set) {
             let newest =
                 self.segments.range((key, Day(i32::MIN))..=(key, Day(i32::MAX))).rev().take(SEGMENTS_READ);
             let newest = newest.map(|((_, day), bytes)| {
@@ -178,5 +179,6 @@ fn head_of(execution: &Execution) -> ExecutionHead {
         recorded_at: execution.recorded_at,
         steps_completed: execution.steps_completed,
         worst: execution.worst,
+        features: Features::of_execution(execution.version.as_ref(), &execution.attributes),
     }
 }

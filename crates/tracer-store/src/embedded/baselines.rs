@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rusqlite::{Transaction, params};
 use tracer_core::baseline::{SEGMENTS_READ, Segment};
 use tracer_core::cohort::BaselineKey;
-use tracer_core::limits;
-use tracer_core::name::{StepName, WorkflowName};
+use tracer_core::name::WorkflowName;
 use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
 use super::error::StoreError;
 use super::row::{self, count};
-use crate::step_limit::FullWorkflows;
+use crate::room::{Full, Room};
 
 const LOAD: &str = "\
 -- load_baseline
@@ -28,6 +27,12 @@ SELECT count(DISTINCT step_name)
   FROM step_baselines
  WHERE workflow_name = ?1 AND step_name <> ''";
 
+const COHORTS: &str = "\
+-- count_cohorts
+SELECT count(*)
+  FROM step_baselines
+ WHERE workflow_name = ?1 AND step_name = ?2 AND cohort <> '{}'";
+
 const LOAD_SEGMENTS: &str = "\
 -- load_segments
 SELECT state
@@ -38,8 +43,8 @@ SELECT state
 
 const INSERT: &str = "\
 -- insert_baseline
-INSERT INTO step_baselines (key, workflow_name, step_name, last_seen_at, state)
-VALUES (?1, ?2, ?3, ?4, ?5)";
+INSERT INTO step_baselines (key, workflow_name, step_name, cohort, last_seen_at, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const UPDATE: &str = "\
 -- update_baseline
@@ -57,64 +62,75 @@ VALUES (?1, ?2, ?3)
 /// The histories that a batch began, and has to insert if anything is to be kept in them.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
-    histories: BTreeMap<BaselineKey, (WorkflowName, Option<StepName>)>,
-    /// The workflows that had no room for a step name.
-    full: BTreeSet<WorkflowName>,
+    histories: BTreeMap<BaselineKey, HistoryNeed>,
+    /// What had no room for another one.
+    full: BTreeSet<Room>,
 }
 
 /// Loads these histories, and begins those that are missing and may be made.
 pub(super) fn load(
     tx: &Transaction<'_>,
     needs: &HistoryNeeds,
-    full: &FullWorkflows,
+    full: &Full,
     set: &mut WorkingSet,
 ) -> Result<Begun, StoreError> {
     let mut begun = Begun::default();
-    let mut names = HashMap::new();
+    let mut taken = HashMap::new();
     let mut statement = tx.prepare_cached(LOAD)?;
     for (key, need) in &needs.0 {
         let mut rows = statement.query([key.to_bytes()])?;
         let history = match rows.next()? {
             Some(found) => History { baseline: row::baseline(found, 0)?, segments: Vec::new() },
             None if !need.create => continue,
-            None if has_room(tx, need, full, &mut names)? => {
-                begun.histories.insert(*key, (need.workflow.clone(), need.step.clone()));
-                History::default()
-            }
-            None => {
-                begun.full.insert(need.workflow.clone());
-                continue;
-            }
+            None => match without_room(tx, need, full, &mut taken)? {
+                None => {
+                    begun.histories.insert(*key, need.clone());
+                    History::default()
+                }
+                Some(room) => {
+                    begun.full.insert(room);
+                    continue;
+                }
+            },
         };
         set.histories.insert(*key, history);
     }
     Ok(begun)
 }
 
-/// Returns whether a workflow may have one more step name; `names` counts those of this batch too.
-fn has_room(
+/// Returns what has no room for a history, if that is so; `taken` counts those of this batch too.
+fn without_room(
     tx: &Transaction<'_>,
     need: &HistoryNeed,
-    full: &FullWorkflows,
-    names: &mut HashMap<WorkflowName, u64>,
-) -> Result<bool, StoreError> {
-    if need.step.is_none() {
-        return Ok(true);
+    full: &Full,
+    taken: &mut HashMap<Room, u64>,
+) -> Result<Option<Room>, StoreError> {
+    let Some(room) = Room::of(need) else { return Ok(None) };
+    if full.contains(&room) {
+        return Ok(Some(room));
     }
-    if full.contains(&need.workflow) {
-        return Ok(false);
-    }
-    let known = match names.get(&need.workflow) {
+    let known = match taken.get(&room) {
         Some(known) => *known,
-        None => {
-            let mut statement = tx.prepare_cached(STEP_NAMES)?;
-            let mut rows = statement.query([need.workflow.as_str()])?;
-            rows.next()?.map_or(Ok(0), |found| count(found, 0))?
-        }
+        None => count_taken(tx, &room)?,
     };
-    let room = known < limits::STEP_NAMES_PER_WORKFLOW;
-    names.insert(need.workflow.clone(), known + u64::from(room));
-    Ok(room)
+    if known >= room.places() {
+        return Ok(Some(room));
+    }
+    taken.insert(room, known + 1);
+    Ok(None)
+}
+
+fn count_taken(tx: &Transaction<'_>, room: &Room) -> Result<u64, StoreError> {
+    let (sql, workflow, step) = match room {
+        Room::Workflow(workflow) => (STEP_NAMES, workflow, None),
+        Room::Step(workflow, step) => (COHORTS, workflow, Some(step)),
+    };
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = match step {
+        None => statement.query([workflow.as_str()])?,
+        Some(step) => statement.query([workflow.as_str(), step.as_str()])?,
+    };
+    rows.next()?.map_or(Ok(0), |found| count(found, 0))
 }
 
 /// Loads the newest closed days of these keys.
@@ -138,13 +154,13 @@ pub(super) fn load_segments(
 }
 
 /// Writes the histories that have changed, those that were begun, and the days that were closed. Returns
-/// the workflows that are full once the transaction has committed: none if a history that was begun is
+/// what is full once the transaction has committed: none if a history that was begun is
 /// not kept, because that makes room again.
 pub(super) fn save(
     tx: &Transaction<'_>,
     begun: Begun,
     set: &WorkingSet,
-) -> Result<BTreeSet<WorkflowName>, StoreError> {
+) -> Result<BTreeSet<Room>, StoreError> {
     let all_kept = insert_begun(tx, &begun, set)?;
     let mut update = tx.prepare_cached(UPDATE)?;
     for key in set.written_histories.keys().filter(|key| !begun.histories.contains_key(key)) {
@@ -169,18 +185,19 @@ fn insert_begun(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result
     let started: HashSet<&WorkflowName> =
         set.new_executions.values().map(|execution| &execution.workflow).collect();
     let mut insert = tx.prepare_cached(INSERT)?;
-    for (key, (workflow, step)) in &begun.histories {
-        let known = step.is_none() && started.contains(workflow);
+    for (key, need) in &begun.histories {
+        let known = need.step.is_none() && started.contains(&need.workflow);
         let kept = known || set.written_histories.contains_key(key);
         all_kept &= kept;
         let Some(history) = set.histories.get(key) else { continue };
         if kept {
             let last_seen = history.baseline.last_seen().map(|at| at.as_micros());
-            let step = step.as_ref().map_or("", |step| step.as_str());
+            let step = need.step.as_ref().map_or("", |step| step.as_str());
             insert.execute(params![
                 key.to_bytes(),
-                workflow.as_str(),
+                need.workflow.as_str(),
                 step,
+                row::stored_cohort(&need.cohort)?,
                 last_seen,
                 history.baseline.encode()
             ])?;

@@ -10,13 +10,14 @@ use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
 use super::attributes;
 use super::error::StoreError;
 use super::row::{
-    count, execution_status, optional_micros, optional_time, severity, stored, stored_attributes,
+    count, execution_status, features, optional_micros, optional_time, severity, stored, stored_attributes,
     stored_failure, stored_micros, text, time,
 };
 
 const LOAD: &str = "\
 -- load_execution
-SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity
+SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity,
+       version, attributes
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -60,6 +61,7 @@ pub(super) fn load<'a>(
             recorded_at: time(row, 5)?,
             steps_completed: count(row, 6)?,
             worst: severity(row, 7)?,
+            features: features(row, 8)?,
         };
         set.executions.insert(*id, head);
     }

@@ -25,13 +25,16 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Transaction;
+use tracer_core::baseline::Baseline;
 use tracer_core::clock::Clock;
+use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
@@ -50,7 +53,7 @@ use self::readers::{Pool, Readers};
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
 use crate::error::OpenError;
-use crate::step_limit::FullWorkflows;
+use crate::room::Full;
 use crate::writer::{BatchAnswers, BatchStore, Writer};
 
 /// Opens the store; the location says whether in a file or in memory.
@@ -72,7 +75,7 @@ struct EmbeddedStore {
     readers: Readers,
     connection: WriteConnection,
     clock: Arc<dyn Clock>,
-    full: Arc<FullWorkflows>,
+    full: Arc<Full>,
 }
 
 impl EmbeddedStore {
@@ -87,7 +90,7 @@ impl EmbeddedStore {
             Ok(opened) => opened?,
             Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
         };
-        let full = Arc::new(FullWorkflows::default());
+        let full = Arc::new(Full::default());
         let batches = Batches { connection: connection.clone(), policy, full: Arc::clone(&full) };
         let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
         let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
@@ -123,7 +126,7 @@ impl Drop for EmbeddedStore {
 struct Batches {
     connection: WriteConnection,
     policy: Arc<Policy>,
-    full: Arc<FullWorkflows>,
+    full: Arc<Full>,
 }
 
 #[async_trait]
@@ -184,6 +187,14 @@ impl BaselineRepository for EmbeddedStore {
         Ok(self.readers.read("workflow_history", move |tx| reads::workflow_history(tx, &workflow)).await?)
     }
 
+    async fn baselines(
+        &self,
+        keys: &BTreeSet<BaselineKey>,
+    ) -> Result<HashMap<BaselineKey, Baseline>, RepositoryError> {
+        let keys = keys.clone();
+        Ok(self.readers.read("baselines", move |tx| reads::baselines(tx, &keys)).await?)
+    }
+
     async fn workflows(
         &self,
         after: Option<&WorkflowName>,
@@ -207,7 +218,7 @@ impl Upkeep for EmbeddedStore {
             queued: self.writer.queued(),
             queue_capacity: self.writer.capacity(),
             writes_fail: self.writer.failing(),
-            workflows_over_step_limit: self.full.count(),
+            workflows_over_step_limit: self.full.workflows(),
         })
     }
 

@@ -2,16 +2,16 @@
 //!
 //! Each function reads one snapshot. Not here: listings of executions (`listing`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Transaction, params};
 use tracer_core::baseline::Baseline;
-use tracer_core::cohort::{BaselineKey, Cohort};
+use tracer_core::cohort::BaselineKey;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
 use tracer_core::limits;
 use tracer_core::name::{StepName, WorkflowName};
-use tracer_core::repository::{BottleneckSteps, RunningStep, StepCursor, WorkflowHistory, WorkflowSummary};
+use tracer_core::repository::{BottleneckSteps, StepCursor, WorkflowHistory, WorkflowSummary};
 use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
@@ -61,7 +61,7 @@ pub(super) fn steps(
 
 const WORKFLOW_OF: &str = "\
 -- workflow_of_execution
-SELECT workflow_name
+SELECT workflow_name, version, attributes
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -96,37 +96,30 @@ pub(super) fn bottleneck_steps(
     let mut rows = statement.query([id.to_bytes()])?;
     let Some(found) = rows.next()? else { return Ok(None) };
     let workflow = WorkflowName::from_stored(text(found, 0)?);
+    let features = row::features(found, 1)?;
     let shown = |sql| -> Result<Vec<Step>, StoreError> {
         let mut statement = tx.prepare_cached(sql)?;
         let mut rows = statement.query(params![id.to_bytes(), sql_limit(limits::STEPS_SHOWN)])?;
         collect(&mut rows, row::step)
     };
     let judged = shown(JUDGED)?;
-    let running = with_baselines(tx, &workflow, shown(RUNNING)?)?;
-    Ok(Some(BottleneckSteps { workflow, judged, running }))
+    let running = shown(RUNNING)?;
+    Ok(Some(BottleneckSteps { workflow, features, judged, running }))
 }
 
-/// Joins steps with their histories. One look-up per name: within a process these cost less than the
-/// sort that a join by names would need.
-fn with_baselines(
+/// Returns the baselines of these keys. One look-up per key: within a process these cost less than a join.
+pub(super) fn baselines(
     tx: &Transaction<'_>,
-    workflow: &WorkflowName,
-    steps: Vec<Step>,
-) -> Result<Vec<RunningStep>, StoreError> {
+    keys: &BTreeSet<BaselineKey>,
+) -> Result<HashMap<BaselineKey, Baseline>, StoreError> {
     let mut statement = tx.prepare_cached(BASELINE)?;
-    let mut known: HashMap<StepName, Option<Baseline>> = HashMap::new();
-    let mut running = Vec::with_capacity(steps.len());
-    for step in steps {
-        if !known.contains_key(&step.name) {
-            let key = BaselineKey::of_step(workflow, &step.name, &Cohort::default());
-            let mut rows = statement.query([key.to_bytes()])?;
-            let baseline = rows.next()?.map(|found| row::baseline(found, 0)).transpose()?;
-            known.insert(step.name.clone(), baseline);
+    let mut found = HashMap::with_capacity(keys.len());
+    for key in keys {
+        if let Some(row) = statement.query([key.to_bytes()])?.next()? {
+            found.insert(*key, row::baseline(row, 0)?);
         }
-        let baseline = known.get(&step.name).cloned().flatten();
-        running.push(RunningStep { step, baseline });
     }
-    Ok(running)
+    Ok(found)
 }
 
 const HISTORIES: &str = "\

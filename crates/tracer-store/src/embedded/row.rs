@@ -12,6 +12,7 @@ use tracer_core::cohort::Cohort;
 use tracer_core::detect::{Bottleneck, Severity};
 use tracer_core::execution::{Execution, ExecutionStatus};
 use tracer_core::failure::Failure;
+use tracer_core::features::Features;
 use tracer_core::ids::{ExecutionId, StepId, Traceparent};
 use tracer_core::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use tracer_core::payload::Payload;
@@ -120,6 +121,13 @@ pub(super) fn baseline(row: &Row<'_>, column: usize) -> Result<Baseline, StoreEr
 
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::stored(what, error))
+}
+
+/// Reads what an execution says that may explain how long its steps take: its version, and behind that its
+/// attributes.
+pub(super) fn features(row: &Row<'_>, column: usize) -> Result<Features, StoreError> {
+    let version = optional_text(row, column)?.map(Version::from_stored);
+    Ok(Features::of_execution(version.as_ref(), &attributes(row, column + 1)?))
 }
 
 /// Reads attributes.

@@ -14,15 +14,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use tracer_core::baseline::{Baseline, SEGMENTS_READ, Segment};
-use tracer_core::cohort::{BaselineKey, Cohort};
-use tracer_core::limits;
-use tracer_core::name::WorkflowName;
+use tracer_core::cohort::BaselineKey;
+use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
 use super::error::StoreError;
 use super::row::{self, Bits, Date, Stamp};
 use super::tx::{Params, Pipeline, Results, Session, Slot, Statements, column};
-use crate::step_limit::FullWorkflows;
+use crate::room::{Full, Room};
 
 pub(super) const KNOWN: &str = "\
 -- known_baselines
@@ -38,14 +37,21 @@ pub(super) const COUNT_STEP_NAMES: &str = "\
 -- count_step_names
 SELECT workflow_name, count(*) AS names
   FROM step_baselines
- WHERE workflow_name = ANY($1) AND step_name <> ''
+ WHERE workflow_name = ANY($1) AND step_name <> '' AND cohort = '{}'::jsonb
  GROUP BY workflow_name";
+
+pub(super) const COUNT_COHORTS: &str = "\
+-- count_cohorts
+SELECT n.workflow_name, n.step_name,
+       (SELECT count(*) FROM step_baselines AS b
+         WHERE b.workflow_name = n.workflow_name AND b.step_name = n.step_name AND b.cohort <> '{}'::jsonb) AS cohorts
+  FROM unnest($1::text[], $2::text[]) AS n (workflow_name, step_name)";
 
 pub(super) const CREATE: &str = "\
 -- create_baselines
 INSERT INTO step_baselines (key, workflow_name, step_name, cohort, state)
-SELECT n.key, n.workflow_name, n.step_name, $4::text::jsonb, $5
-  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (key, workflow_name, step_name)
+SELECT n.key, n.workflow_name, n.step_name, n.cohort::jsonb, $5
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS n (key, workflow_name, step_name, cohort)
     ON CONFLICT (key) DO NOTHING";
 
 pub(super) const LOOK: &str = "\
@@ -87,7 +93,7 @@ const KNOWN_KEYS: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     keys: Mutex<HashSet<BaselineKey>>,
-    full: FullWorkflows,
+    full: Full,
 }
 
 impl Known {
@@ -95,7 +101,7 @@ impl Known {
     fn perhaps_missing<'a>(&self, needs: &'a HistoryNeeds) -> BTreeMap<BaselineKey, &'a HistoryNeed> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |key: &BaselineKey, need: &HistoryNeed| {
-            keys.contains(key) || (need.step.is_some() && self.full.contains(&need.workflow))
+            keys.contains(key) || Room::of(need).is_some_and(|room| self.full.contains(&room))
         };
         let missing = needs.0.iter().filter(|(key, need)| need.create && !known(key, need));
         missing.map(|(key, need)| (*key, need)).collect()
@@ -115,8 +121,8 @@ impl Known {
         known.extend(keys);
     }
 
-    /// Returns the workflows without room for another step name.
-    pub(super) const fn full(&self) -> &FullWorkflows {
+    /// Returns what has no room for another history.
+    pub(super) const fn full(&self) -> &Full {
         &self.full
     }
 
@@ -134,8 +140,8 @@ pub(super) struct Loaded {
     pub(super) histories: HashMap<BaselineKey, History>,
     /// Those that were made for this batch, with the workflow of those that stand for one.
     made: BTreeMap<BaselineKey, Option<WorkflowName>>,
-    /// The workflows that had no room for a step name of this batch.
-    full: BTreeSet<WorkflowName>,
+    /// What had no room for a history of this batch.
+    full: BTreeSet<Room>,
 }
 
 impl Loaded {
@@ -150,9 +156,9 @@ impl Loaded {
         unused.map(|(key, _)| *key).collect()
     }
 
-    /// Returns the workflows that are full once the batch has committed and removed what was unused: none
-    /// if there is such, because that makes room again.
-    pub(super) fn full_without(self, unused: &[BaselineKey]) -> BTreeSet<WorkflowName> {
+    /// Returns what is full once the batch has committed and removed what was unused: none if there is
+    /// such, because that makes room again.
+    pub(super) fn full_without(self, unused: &[BaselineKey]) -> BTreeSet<Room> {
         if unused.is_empty() { self.full } else { BTreeSet::new() }
     }
 }
@@ -221,61 +227,73 @@ pub(super) async fn load(
     Ok(Loaded { histories, made, full })
 }
 
-/// Returns what has to be made (not there, and its workflow has room for it), and the workflows that have none.
+/// Returns what has to be made (not there, and there is room for it), and what has no room.
 async fn missing<'a>(
     session: &Session,
     known: &Known,
     needs: &'a HistoryNeeds,
-) -> Result<(BTreeMap<BaselineKey, &'a HistoryNeed>, BTreeSet<WorkflowName>), StoreError> {
+) -> Result<(BTreeMap<BaselineKey, &'a HistoryNeed>, BTreeSet<Room>), StoreError> {
     let mut missing = known.perhaps_missing(needs);
-    let mut full = BTreeSet::new();
     if missing.is_empty() {
-        return Ok((missing, full));
+        return Ok((missing, BTreeSet::new()));
     }
     let keys: Vec<Bits> = missing.keys().map(|key| Bits::from(*key)).collect();
-    let with_steps = missing.values().filter(|need| need.step.is_some());
-    let workflows: BTreeSet<&str> = with_steps.map(|need| need.workflow.as_str()).collect();
+    let rooms: BTreeSet<Room> = missing.values().filter_map(|need| Room::of(need)).collect();
+    let of_names = |room: &&Room| matches!(room, Room::Workflow(_));
+    let workflows: Vec<&str> = rooms.iter().filter(of_names).map(|room| room.workflow().as_str()).collect();
+    let with_cohorts = rooms.iter().filter_map(|room| match room {
+        Room::Step(workflow, step) => Some((workflow.as_str(), step.as_str())),
+        Room::Workflow(_) => None,
+    });
+    let (of_workflows, steps): (Vec<&str>, Vec<&str>) = with_cohorts.unzip();
+    let statements = &session.statements;
     let mut pipeline = session.pipeline();
-    if !workflows.is_empty() {
-        pipeline.execute(&session.statements.take_places, vec![Box::new(places(&missing))]);
+    if !rooms.is_empty() {
+        pipeline.execute(&statements.take_places, vec![Box::new(places(&rooms))]);
     }
-    let existing = pipeline.query(&session.statements.known_baselines, vec![Box::new(keys)]);
-    let workflows: Vec<&str> = workflows.into_iter().collect();
-    let names = pipeline.query(&session.statements.count_step_names, vec![Box::new(workflows)]);
+    let existing = pipeline.query(&statements.known_baselines, vec![Box::new(keys)]);
+    let names = pipeline.query(&statements.count_step_names, vec![Box::new(workflows)]);
+    let cohorts = (!steps.is_empty())
+        .then(|| pipeline.query(&statements.count_cohorts, vec![Box::new(of_workflows), Box::new(steps)]));
     let mut results = pipeline.run().await?;
     for row in results.take(existing) {
         missing.remove(&row::baseline_key(&row, "key")?);
     }
-    let mut taken: HashMap<String, u64> = HashMap::new();
+    let mut taken: HashMap<Room, u64> = HashMap::new();
     for row in results.take(names) {
-        taken.insert(row::get(&row, "workflow_name")?, row::count(&row, "names")?);
+        let workflow = WorkflowName::from_stored(row::get(&row, "workflow_name")?);
+        taken.insert(Room::Workflow(workflow), row::count(&row, "names")?);
     }
+    for row in cohorts.into_iter().flat_map(|slot| results.take(slot)) {
+        let workflow = WorkflowName::from_stored(row::get(&row, "workflow_name")?);
+        let step = StepName::from_stored(row::get(&row, "step_name")?);
+        taken.insert(Room::Step(workflow, step), row::count(&row, "cohorts")?);
+    }
+    let mut full = BTreeSet::new();
     missing.retain(|_, need| {
-        let room = need.step.is_none() || has_room(&mut taken, &need.workflow);
-        if !room {
-            full.insert(need.workflow.clone());
-        }
-        room
+        let without = Room::of(need).filter(|room| !takes_place(&mut taken, room));
+        let has_room = without.is_none();
+        full.extend(without);
+        has_room
     });
     Ok((missing, full))
 }
 
-/// Returns the numbers that stand for the workflows whose step names are to be made, sorted.
-fn places(missing: &BTreeMap<BaselineKey, &HistoryNeed>) -> Vec<i64> {
-    let with_steps = missing.values().filter(|need| need.step.is_some());
-    let number = |need: &&HistoryNeed| {
-        let [a, b, c, d, e, f, g, h, ..] = Bits::from(BaselineKey::of_workflow(&need.workflow)).0;
+/// Returns the numbers that stand for the workflows in which places are to be taken, sorted.
+fn places(rooms: &BTreeSet<Room>) -> Vec<i64> {
+    let number = |room: &Room| {
+        let [a, b, c, d, e, f, g, h, ..] = Bits::from(BaselineKey::of_workflow(room.workflow())).0;
         i64::from_be_bytes([a, b, c, d, e, f, g, h])
     };
-    with_steps.map(number).collect::<BTreeSet<i64>>().into_iter().collect()
+    rooms.iter().map(number).collect::<BTreeSet<i64>>().into_iter().collect()
 }
 
-/// Takes one of the workflow's places for step names; returns whether there was one.
-fn has_room(taken: &mut HashMap<String, u64>, workflow: &WorkflowName) -> bool {
-    let names = taken.entry(workflow.as_str().to_owned()).or_default();
-    let room = *names < limits::STEP_NAMES_PER_WORKFLOW;
-    *names += u64::from(room);
-    room
+/// Takes one of the places; returns whether there was one.
+fn takes_place(taken: &mut HashMap<Room, u64>, room: &Room) -> bool {
+    let held = taken.entry(room.clone()).or_default();
+    let has_room = *held < room.places();
+    *held += u64::from(has_room);
+    has_room
 }
 
 fn create<'a>(missing: &BTreeMap<BaselineKey, &'a HistoryNeed>) -> Params<'a> {
@@ -284,7 +302,7 @@ fn create<'a>(missing: &BTreeMap<BaselineKey, &'a HistoryNeed>) -> Params<'a> {
         column(&rows, |(key, _)| Bits::from(*key)),
         column(&rows, |(_, need)| need.workflow.as_str()),
         column(&rows, |(_, need)| need.step.as_ref().map_or("", |step| step.as_str())),
-        Box::new(row::to_json(&Cohort::default())),
+        column(&rows, |(_, need)| row::to_json(&need.cohort)),
         Box::new(Baseline::empty().encode()),
     ]
 }

@@ -70,7 +70,7 @@ impl Batches {
 
     /// Returns how many workflows have had more step names than may have baselines.
     pub(super) fn workflows_over_step_limit(&self) -> u64 {
-        self.known.full().count()
+        self.known.full().workflows()
     }
 
     /// Carries a batch out once. The session is kept only if its transaction has ended.
@@ -90,9 +90,10 @@ impl Batches {
     }
 
     async fn transact(&self, session: &Session, requests: &[Request]) -> Result<BatchAnswers, StoreError> {
-        let foreseen = self.running.foresee(requests).filter(|needs| self.known.all_exist(needs));
+        let foreseen =
+            self.running.foresee(&self.policy, requests).filter(|needs| self.known.all_exist(needs));
         let mut set = self.begin(session, requests, foreseen.as_ref()).await?;
-        let needs = HistoryNeeds::of(requests, &set);
+        let needs = HistoryNeeds::of(&self.policy, requests, &set);
         let mut loaded = baselines::Loaded::default();
         match foreseen {
             Some(foreseen) if needs.are_among(&foreseen) => {}
@@ -104,12 +105,12 @@ impl Batches {
                 set.histories = std::mem::take(&mut loaded.histories);
             }
         }
-        let keys = record::segment_needs(requests, &set);
+        let keys = record::segment_needs(&self.policy, requests, &set);
         baselines::load_segments(session, &keys, &mut set.histories).await?;
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
         save_and_commit(session, &set, &unused).await?;
-        self.running.learn(&set);
+        self.running.learn(&self.policy, &set);
         self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
         self.known.full().note(loaded.full_without(&unused));
         Ok(answers)

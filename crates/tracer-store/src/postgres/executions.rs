@@ -31,7 +31,7 @@ WITH months AS MATERIALIZED (
     SELECT min(recorded_month) AS low, max(recorded_month) AS high
       FROM execution_directory WHERE execution_id = ANY($1))
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.recorded_at,
-       e.steps_completed, e.worst_severity
+       e.steps_completed, e.worst_severity, e.version, e.attributes::text AS attributes
   FROM workflow_executions AS e
  WHERE e.execution_id = ANY($1)
    AND e.recorded_month >= (SELECT low FROM months) AND e.recorded_month <= (SELECT high FROM months)
@@ -127,6 +127,7 @@ pub(super) fn read_heads(
             recorded_at: row::some_instant(row, "recorded_at")?,
             steps_completed: row::count(row, "steps_completed")?,
             worst: worst(row)?,
+            features: row::features(row)?,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }

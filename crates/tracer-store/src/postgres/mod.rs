@@ -29,12 +29,15 @@ mod tls;
 mod tx;
 mod url;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracer_core::baseline::Baseline;
 use tracer_core::clock::Clock;
+use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
@@ -149,6 +152,13 @@ impl BaselineRepository for PostgresStore {
         workflow: &WorkflowName,
     ) -> Result<Option<WorkflowHistory>, RepositoryError> {
         reads::workflow_history(&self.pool, workflow).await
+    }
+
+    async fn baselines(
+        &self,
+        keys: &BTreeSet<BaselineKey>,
+    ) -> Result<HashMap<BaselineKey, Baseline>, RepositoryError> {
+        reads::baselines(&self.pool, keys).await
     }
 
     async fn workflows(

@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
 use tracer_core::baseline::Baseline;
-use tracer_core::cohort::{BaselineKey, Cohort};
+use tracer_core::cohort::BaselineKey;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
 use tracer_core::limits;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::repository::{
-    BottleneckSteps, RepositoryError, RunningStep, StepCursor, WorkflowHistory, WorkflowSummary,
+    BottleneckSteps, RepositoryError, StepCursor, WorkflowHistory, WorkflowSummary,
 };
 use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
@@ -35,7 +35,7 @@ SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.du
 
 const WORKFLOW_OF_EXECUTION: &str = "\
 -- workflow_of_execution
-SELECT e.workflow_name
+SELECT e.workflow_name, e.version, e.attributes::text AS attributes
   FROM workflow_executions AS e
  WHERE e.execution_id = $1
    AND e.recorded_month = (SELECT recorded_month FROM execution_directory WHERE execution_id = $1)";
@@ -147,36 +147,25 @@ pub(super) async fn bottleneck_steps(
     let Some(row) = rows.first() else { return Ok(None) };
     let name = row::get(row, "workflow_name").map_err(|error| error.into_repository(NAME))?;
     let workflow = WorkflowName::from_stored(name);
+    let features = row::features(row).map_err(|error| error.into_repository(NAME))?;
     let judged = read_steps(&pool.query(NAME, JUDGED_STEPS, &[&id, &limit]).await?)?;
     let running = read_steps(&pool.query(NAME, RUNNING_STEPS, &[&id, &limit]).await?)?;
-    let histories = histories_of(pool, &workflow, &running).await?;
-    let with_baseline = |step: Step| {
-        let baseline = histories.get(&key_of(&workflow, &step)).cloned();
-        RunningStep { step, baseline }
-    };
-    let running = running.into_iter().map(with_baseline).collect();
-    Ok(Some(BottleneckSteps { workflow, judged, running }))
+    Ok(Some(BottleneckSteps { workflow, features, judged, running }))
 }
 
-/// Returns the baselines of steps, by key.
-async fn histories_of(
+/// Returns the baselines of these keys.
+pub(super) async fn baselines(
     pool: &ReadPool,
-    workflow: &WorkflowName,
-    steps: &[Step],
+    keys: &BTreeSet<BaselineKey>,
 ) -> Result<HashMap<BaselineKey, Baseline>, RepositoryError> {
-    const NAME: &str = "baselines_of_running_steps";
-    let keys: BTreeSet<BaselineKey> = steps.iter().map(|step| key_of(workflow, step)).collect();
+    const NAME: &str = "look_baselines";
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let keys: Vec<Bits> = keys.into_iter().map(Bits::from).collect();
+    let keys: Vec<Bits> = keys.iter().map(|key| Bits::from(*key)).collect();
     let rows = pool.query(NAME, baselines::LOOK, &[&keys]).await?;
     let read = rows.iter().map(|row| Ok((row::baseline_key(row, "key")?, baseline(row)?)));
     read.collect::<Result<_, StoreError>>().map_err(|error| error.into_repository(NAME))
-}
-
-fn key_of(workflow: &WorkflowName, step: &Step) -> BaselineKey {
-    BaselineKey::of_step(workflow, &step.name, &Cohort::default())
 }
 
 /// Returns how many executions run, by workflow, most first.

@@ -15,7 +15,9 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 use tracer_core::attributes::Attributes;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::failure::Failure;
+use tracer_core::features::Features;
 use tracer_core::ids::ExecutionId;
+use tracer_core::name::Version;
 use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::error::StoreError;
@@ -140,6 +142,12 @@ pub(super) fn attributes(row: &Row, column: &'static str) -> Result<Attributes, 
     }
     let entries: BTreeMap<String, Value> = json(text, column)?;
     Ok(Attributes::from_stored(entries))
+}
+
+/// Returns what an execution says that may explain how long its steps take, from its columns `version` and `attributes`.
+pub(super) fn features(row: &Row) -> Result<Features, StoreError> {
+    let version = get::<Option<&str>>(row, "version")?.map(Version::from_stored);
+    Ok(Features::of_execution(version.as_ref(), &attributes(row, "attributes")?))
 }
 
 /// Returns the failure of a column that was selected as text, or none where it is null.

@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use tracer_core::attributes::Attributes;
+use tracer_core::detect::Policy;
 use tracer_core::execution::ExecutionStatus;
+use tracer_core::features::Features;
 use tracer_core::ids::ExecutionId;
 use tracer_core::record::{Command, ExecutionHead, HistoryNeeds, ParentStep, Request, StepKey, WorkingSet};
 use tracer_core::step::{Step, StepStatus};
@@ -28,25 +31,29 @@ struct Remembered {
 impl Running {
     /// Returns the baselines that the commands will need, or more than those; none if something that they name is
     /// unknown.
-    pub(super) fn foresee(&self, requests: &[Request]) -> Option<HistoryNeeds> {
+    pub(super) fn foresee(&self, policy: &Policy, requests: &[Request]) -> Option<HistoryNeeds> {
         let mut set = WorkingSet::default();
         let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for request in requests {
             remembered.recall(&request.command, &mut set)?;
         }
         drop(remembered);
-        Some(HistoryNeeds::of(requests, &set))
+        Some(HistoryNeeds::of(policy, requests, &set))
     }
 
     /// Learns what a batch has committed.
-    pub(super) fn learn(&self, set: &WorkingSet) {
+    pub(super) fn learn(&self, policy: &Policy, set: &WorkingSet) {
+        // What is attached may be large, and says nothing of the baseline unless a setting names it.
+        let has_cohorts = policy.has_cohorts();
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Remembered { executions, steps } = &mut *remembered;
         for (id, head) in &set.executions {
             match head.status {
                 // What it is remembered for does not change.
                 ExecutionStatus::Running if executions.contains_key(id) => None,
-                ExecutionStatus::Running => make_room(executions).insert(*id, head.clone()),
+                ExecutionStatus::Running => {
+                    make_room(executions).insert(*id, remembered_head(head, has_cohorts))
+                }
                 ExecutionStatus::Completed
                 | ExecutionStatus::Failed
                 | ExecutionStatus::Cancelled
@@ -55,9 +62,7 @@ impl Running {
         }
         for (key, step) in &set.steps {
             if step.status == StepStatus::Running {
-                // Attributes may be large, and say nothing of the baseline.
-                let step = Step { attributes: Default::default(), ..step.clone() };
-                make_room(steps).insert(*key, step);
+                make_room(steps).insert(*key, remembered_step(step, has_cohorts));
             } else {
                 steps.remove(key);
             }
@@ -93,6 +98,23 @@ impl Remembered {
             set.steps.insert(key, self.steps.get(&key)?.clone());
         }
         Some(())
+    }
+}
+
+fn remembered_head(head: &ExecutionHead, has_cohorts: bool) -> ExecutionHead {
+    let features = if has_cohorts { head.features.clone() } else { Features::default() };
+    ExecutionHead { workflow: head.workflow.clone(), features, ..*head }
+}
+
+fn remembered_step(step: &Step, has_cohorts: bool) -> Step {
+    let attributes = if has_cohorts { step.attributes.clone() } else { Attributes::default() };
+    Step {
+        name: step.name.clone(),
+        step_type: step.step_type.clone(),
+        attributes,
+        failure: None,
+        bottleneck: None,
+        ..*step
     }
 }
 

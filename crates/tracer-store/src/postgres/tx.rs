@@ -66,6 +66,7 @@ statements! {
     take_places = baselines::TAKE_PLACES,
     known_baselines = baselines::KNOWN,
     count_step_names = baselines::COUNT_STEP_NAMES,
+    count_cohorts = baselines::COUNT_COHORTS,
     create_baselines = baselines::CREATE,
     look_baselines = baselines::LOOK,
     lock_baselines = baselines::LOCK,

@@ -1,7 +1,9 @@
 //! What a batch loads and locks, and what may share one.
 
 use crate::baseline::{Baseline, Segment};
+use crate::detect::Policy;
 use crate::execution::ExecutionStatus;
+use crate::features::Features;
 use crate::ids::ExecutionId;
 use crate::record::needs::key_of;
 use crate::record::{
@@ -28,6 +30,7 @@ fn running(id: ExecutionId) -> (ExecutionId, ExecutionHead) {
         recorded_at: NOON,
         steps_completed: 0,
         worst: None,
+        features: Features::default(),
     };
     (id, head)
 }
@@ -74,7 +77,7 @@ fn histories_are_made_for_what_will_be_recorded_only() {
     let id = start("etl").id;
     let set = WorkingSet { executions: [running(id)].into(), ..WorkingSet::default() };
     let made = |request: Request| {
-        let needs = HistoryNeeds::of(&[request], &set).0;
+        let needs = HistoryNeeds::of(&Policy::default(), &[request], &set).0;
         needs
             .into_values()
             .map(|need| (need.step.map(|step| step.to_string()), need.create, need.lock))
@@ -105,7 +108,7 @@ fn closed_days_are_needed_only_on_another_day_than_the_newest() {
     let mut set = WorkingSet { executions: [running(id)].into(), ..WorkingSet::default() };
     let needed = |set: &WorkingSet, at| {
         let request = request(at, whole(id, "load", completed(5)));
-        segment_needs(&[request], set).into_iter().collect::<Vec<_>>()
+        segment_needs(&Policy::default(), &[request], set).into_iter().collect::<Vec<_>>()
     };
     assert_eq!(needed(&set, NOON), [], "without a history there are no days");
     set.histories.insert(load, History::default());

@@ -1,6 +1,7 @@
 //! What names the bottlenecks of one execution: verdicts given, and steps that may get one.
 
 use super::Lab;
+use crate::cohort::{BaselineKey, Cohort};
 use crate::ids::ExecutionId;
 use crate::record::StartStep;
 use crate::repository::BottleneckSteps;
@@ -46,11 +47,13 @@ pub async fn a_running_step_comes_with_its_history(lab: Lab) {
     }];
     lab.advance(ms(500));
     let found = shown(&lab, id).await;
-    let running: Vec<_> = found.running.iter().map(|running| running.step.id).collect();
+    let running: Vec<_> = found.running.iter().map(|running| running.id).collect();
     assert_eq!((running, judged(&found).len()), (expected.to_vec(), 0));
     for running in &found.running {
-        let stored = lab.baseline("etl", running.step.name.as_str()).await;
-        assert_eq!(running.baseline.as_ref(), Some(&stored));
+        let key = BaselineKey::of_step(&found.workflow, &running.name, &Cohort::default());
+        let stored = lab.baseline("etl", running.name.as_str()).await;
+        let found = lab.store().baselines(&[key].into()).await.unwrap();
+        assert_eq!(found.get(&key), Some(&stored));
     }
 }
 
@@ -59,8 +62,10 @@ pub async fn a_running_step_without_history_comes_without(lab: Lab) {
     let step = lab.step(id, "new").await;
     let found = shown(&lab, id).await;
     let [running] = &found.running[..] else { panic!("one: {found:?}") };
-    assert_eq!(running.step, lab.step_of(id, step).await);
-    assert!(running.baseline.as_ref().is_none_or(|baseline| baseline.reference().is_none()));
+    assert_eq!(*running, lab.step_of(id, step).await);
+    let key = BaselineKey::of_step(&found.workflow, &running.name, &Cohort::default());
+    let known = lab.store().baselines(&[key].into()).await.unwrap();
+    assert!(known.get(&key).is_none_or(|baseline| baseline.reference().is_none()));
 }
 
 pub async fn steps_within_limits_are_not_shown(lab: Lab) {

@@ -1,8 +1,9 @@
 //! Histories over days: the store keeps exactly what the baseline, fed by hand, says.
 
 use super::Lab;
-use crate::baseline::{Baseline, Ending, SEGMENTS_READ, Segment};
-use crate::detect::{FactorOfMean, Rule};
+use crate::baseline::{Baseline, Ending, SEGMENTS_READ, Sample, Segment, ShiftRule};
+use crate::detect::{FactorOfMean, Rule, StepPolicy};
+use crate::features::Features;
 use crate::ids::ExecutionId;
 use crate::record::{Completion, EndExecution};
 use crate::step::StepStatus;
@@ -22,7 +23,11 @@ impl ByHand {
             self.baseline.reference().and_then(|reference| FactorOfMean::default().limits(&reference));
         let clamp = limits.and_then(|limits| limits.severity(duration).map(|_| limits.warning));
         let mut known = self.newest();
-        let closed = self.baseline.record(at, duration, clamp, &mut known);
+        let plan = StepPolicy::default();
+        let shifts = Some(ShiftRule { confirmation: plan.confirmation, least: plan.min_shift });
+        let (over, features) = (clamp, &Features::default());
+        let sample = Sample { at, duration, over, explained: None, expected: None, features, shifts };
+        let closed = self.baseline.learn(&sample, &mut known).closed;
         self.keep(closed);
     }
 

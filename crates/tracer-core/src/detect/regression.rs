@@ -1,0 +1,59 @@
+//! A step that has become slower for good.
+
+use serde::{Deserialize, Serialize};
+
+use super::Severity;
+use crate::baseline::{Baseline, Shift};
+use crate::cohort::Cohort;
+use crate::detect::told_number;
+use crate::features::{Feature, Features};
+use crate::time::{Micros, Timestamp};
+
+/// Factor from which on a regression is CRITICAL: that of the default rule.
+const CRITICAL: f64 = 3.0;
+
+/// A lasting shift of a step's level upwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regression {
+    /// How bad.
+    pub severity: Severity,
+    /// When the first run at the new level ended.
+    pub began_at: Timestamp,
+    /// The level before: its geometric mean.
+    pub before: Micros,
+    /// The level since: the median of the last runs.
+    pub after: Micros,
+    /// New level over old one, two decimals.
+    pub factor: f64,
+    /// Runs since it began, when it was certain.
+    pub samples: u64,
+    /// What made the runs comparable; the whole history if empty.
+    pub cohort: Cohort,
+    /// The attribute that took a new value when it began, and the value, where there is one.
+    pub changed: Option<(String, String)>,
+}
+
+impl Regression {
+    /// Puts together what is known of a shift that the history of a step has made certain.
+    #[must_use]
+    pub fn new(shift: Shift, cohort: Cohort, history: &Baseline, features: &Features) -> Self {
+        let changed = history.changed_since(features, shift.not_before).map(|(name, value)| {
+            let value = match value {
+                Feature::Text(text) => text.clone(),
+                Feature::Number(number) => told_number(name, *number),
+            };
+            (name.to_owned(), value)
+        });
+        let factor = shift.factor();
+        Self {
+            severity: if factor > CRITICAL { Severity::Critical } else { Severity::Warning },
+            began_at: shift.began_at,
+            before: shift.before,
+            after: shift.after,
+            factor,
+            samples: shift.samples,
+            cohort,
+            changed,
+        }
+    }
+}
