@@ -1,10 +1,10 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
-mod bench;
 mod ci;
 mod soak;
 mod sources;
 mod tidy;
+mod tool;
 
 use clap::{Parser, Subcommand};
 
@@ -24,7 +24,10 @@ enum Chore {
     Tidy,
     /// Measures the service beside the limits of this machine; `bench --help` says what.
     #[command(disable_help_flag = true)]
-    Bench(bench::Bench),
+    Bench(tool::Tool),
+    /// Scores detection on real executions in WfFormat; `detect-eval --help` says how.
+    #[command(disable_help_flag = true)]
+    DetectEval(tool::Tool),
     /// Drives running services with many clients and says how every request ended.
     Soak(soak::Soak),
 }
@@ -33,7 +36,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
-        Chore::Bench(bench) => bench::run(&bench),
+        Chore::Bench(bench) => tool::run("xtask-bench", &bench),
+        Chore::DetectEval(eval) => tool::run("xtask-eval", &eval),
         Chore::Soak(soak) => soak::run(&soak),
     }
 }
