@@ -13,18 +13,19 @@ use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use tracer_alert::AbandonedExecutions;
 use tracer_core::chain::Chain;
-use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
+use tracer_core::detect::Policy;
 use tracer_core::repository::{Repository, Retention};
 use tracer_core::time::Micros;
 use tracer_store::{Location, OpenError, StoreConfig, WriterConfig};
 
 use crate::auth::check_exposure;
 use crate::background::Background;
-use crate::config::{DetectionSettings, Secret, Settings};
+use crate::config::{Secret, Settings};
 use crate::http::{self, Frame, routes};
 use crate::import::command::{self, Destination, Local, Remote};
 use crate::import::format::Format;
 use crate::metrics::Metrics;
+use crate::policy::policy;
 use crate::recording::Tracing;
 use crate::state::AppState;
 use crate::{shutdown, telemetry};
@@ -196,27 +197,6 @@ pub fn store_config(settings: &Settings) -> StoreConfig {
     }
 }
 
-/// Returns the rules that the settings describe: of entries that match, the last one holds.
-#[must_use]
-pub fn policy(settings: &Settings) -> Policy {
-    let steps = |numbers: &DetectionSettings| StepPolicy {
-        rule: Arc::new(FactorOfMean {
-            warning: numbers.warning_factor,
-            critical: numbers.critical_factor,
-            min_samples: numbers.min_samples,
-            min_excess: micros(numbers.min_excess),
-        }),
-        ..StepPolicy::default()
-    };
-    let entries = settings.detect.iter().rev().map(|entry| PolicyEntry {
-        workflow: entry.workflow.clone(),
-        step: entry.step.clone(),
-        steps: steps(&entry.over(&settings.detection)),
-        executions: WorkflowPolicy::default(),
-    });
-    Policy::new(steps(&settings.detection), entries)
-}
-
 /// Opens the store; a PostgreSQL that does not answer yet is waited for.
 async fn open(settings: &Settings, policy: &Arc<Policy>) -> anyhow::Result<Arc<dyn Repository>> {
     let config = store_config(settings);
@@ -309,36 +289,4 @@ fn say(text: impl Display) {
 
 fn micros(duration: Duration) -> Micros {
     Micros::new(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use tracer_core::baseline::Reference;
-    use tracer_core::name::{StepName, WorkflowName};
-
-    use super::*;
-    use crate::config::Sources;
-
-    #[test]
-    fn of_entries_that_match_the_last_one_holds_over_the_general_numbers() {
-        let folder = std::env::temp_dir().join(format!("tracer-policy-{}", std::process::id()));
-        let file = folder.join("tracer.toml");
-        std::fs::create_dir_all(&folder).unwrap();
-        let text = "[[detect]]\nworkflow = \"etl-*\"\nwarning_factor = 2.5\nmin_samples = 1\n\
-                    [[detect]]\nstep = \"load\"\nwarning_factor = 2.9\n";
-        std::fs::write(&file, text).unwrap();
-        let settings = Settings::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-        let policy = policy(&settings);
-        let mean = Micros::from_secs(1);
-        let warning = |workflow: &str, step: &str, samples| {
-            let reference = Reference::constant(mean, samples);
-            let (workflow, step) = (WorkflowName::new(workflow).unwrap(), StepName::new(step).unwrap());
-            policy.of_step(&workflow, &step).rule.limits(&reference).map(|limits| limits.warning.as_millis())
-        };
-        assert_eq!(warning("chat", "answer", 5), Some(2000));
-        assert_eq!(warning("etl-night", "extract", 1), Some(2500));
-        assert_eq!(warning("etl-night", "load", 5), Some(2900));
-        assert_eq!(warning("etl-night", "load", 1), None);
-    }
 }

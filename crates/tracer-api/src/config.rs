@@ -3,6 +3,7 @@
 //! Invariant: a [`Settings`] that exists is valid; every number in it may be used without a check.
 //! Not here: how layers are merged and typos found (`layers`), how settings are shown (`show`).
 
+mod detection;
 mod layers;
 mod show;
 mod validate;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use self::detection::{DetectFor, DetectionSettings, RuleName};
 use self::layers::Layers;
 pub use self::values::{REDACTED, Secret, parse_duration};
 use crate::auth::ApiKeys;
@@ -161,59 +163,6 @@ pub struct RetentionSettings {
     /// Silence after which a running execution is closed.
     #[serde(deserialize_with = "values::duration")]
     pub abandoned_after: Duration,
-}
-
-/// What is a bottleneck, unless a pattern says otherwise.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectionSettings {
-    /// Multiple of the average above which a step is a WARNING; above 1.
-    pub warning_factor: f64,
-    /// Multiple of the average above which a step is CRITICAL; not below the other.
-    pub critical_factor: f64,
-    /// Completed runs that a baseline needs before it judges; at least 1.
-    pub min_samples: u64,
-    /// Excess over the average that is never a bottleneck.
-    #[serde(deserialize_with = "values::duration")]
-    pub min_excess: Duration,
-}
-
-/// What is a bottleneck in the workflows and steps that match.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectFor {
-    /// Pattern of the workflow's name, with `*` and `?`.
-    #[serde(default = "anything")]
-    pub workflow: String,
-    /// Pattern of the step's name.
-    #[serde(default = "anything")]
-    pub step: String,
-    /// Replaces [`DetectionSettings::warning_factor`].
-    pub warning_factor: Option<f64>,
-    /// Replaces [`DetectionSettings::critical_factor`].
-    pub critical_factor: Option<f64>,
-    /// Replaces [`DetectionSettings::min_samples`].
-    pub min_samples: Option<u64>,
-    /// Replaces [`DetectionSettings::min_excess`].
-    #[serde(default, deserialize_with = "values::optional_duration")]
-    pub min_excess: Option<Duration>,
-}
-
-fn anything() -> String {
-    "*".to_owned()
-}
-
-impl DetectFor {
-    /// Returns the general numbers with those that this entry names in their place.
-    #[must_use]
-    pub fn over(&self, general: &DetectionSettings) -> DetectionSettings {
-        DetectionSettings {
-            warning_factor: self.warning_factor.unwrap_or(general.warning_factor),
-            critical_factor: self.critical_factor.unwrap_or(general.critical_factor),
-            min_samples: self.min_samples.unwrap_or(general.min_samples),
-            min_excess: self.min_excess.unwrap_or(general.min_excess),
-        }
-    }
 }
 
 /// What one client may do.

@@ -11,6 +11,7 @@ pub mod http;
 pub mod import;
 pub mod labels;
 pub mod metrics;
+pub mod policy;
 pub mod rate_limit;
 pub mod recording;
 pub mod shutdown;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tracer_core::cohort::CohortSpec;
-use tracer_core::detect::{FactorOfMean, Policy, Rule, StepPolicy};
+use tracer_core::detect::{FactorOfMean, Policy, Quantile, Robust, Rule, StepPolicy};
 
 /// A rule with what it compares with, under a name.
 #[derive(Debug)]
@@ -31,16 +31,33 @@ impl Variant {
 
 const FACTORS: &[f64] = &[1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0, 5.0];
 
+const MARGINS: &[f64] = &[1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0];
+const DEVIATIONS: &[f64] = &[2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0];
+
 /// The rules. The first one is the default.
 #[rustfmt::skip]
 pub(crate) const VARIANTS: &[Variant] = &[
     Variant { name: "factor", threshold: 2.0, sweep: FACTORS, rule: factor, cohort: CohortSpec::Auto },
     Variant { name: "factor-whole", threshold: 2.0, sweep: FACTORS, rule: factor, cohort: CohortSpec::Whole },
+    Variant { name: "quantile", threshold: 1.2, sweep: MARGINS, rule: quantile, cohort: CohortSpec::Auto },
+    Variant { name: "quantile-whole", threshold: 1.2, sweep: MARGINS, rule: quantile, cohort: CohortSpec::Whole },
+    Variant { name: "robust", threshold: 4.0, sweep: DEVIATIONS, rule: robust, cohort: CohortSpec::Auto },
+    Variant { name: "robust-whole", threshold: 4.0, sweep: DEVIATIONS, rule: robust, cohort: CohortSpec::Whole },
 ];
 
 /// More than so many times the mean; critical from half as much again, as by default.
 fn factor(warning: f64) -> Arc<dyn Rule> {
     Arc::new(FactorOfMean { warning, critical: 1.5 * warning, ..FactorOfMean::default() })
+}
+
+/// More than so many times the 99th percentile.
+fn quantile(warning: f64) -> Arc<dyn Rule> {
+    Arc::new(Quantile { warning, critical: 1.5 * warning, ..Quantile::default() })
+}
+
+/// More than so many deviations of the logarithm above the median.
+fn robust(warning: f64) -> Arc<dyn Rule> {
+    Arc::new(Robust { warning, critical: 1.5 * warning, ..Robust::default() })
 }
 
 #[cfg(test)]

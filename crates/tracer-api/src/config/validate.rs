@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{DetectionSettings, Settings};
+use super::Settings;
 
 /// The key at fault, and what is expected of it.
 type Fault = (String, String);
@@ -12,9 +12,11 @@ type Fault = (String, String);
 /// Checks every setting; the first fault is returned.
 pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
     listen(&settings.listen).map_err(|reason| ("listen".to_owned(), reason))?;
-    detection(&settings.detection).map_err(|(key, reason)| (format!("detection.{key}"), reason))?;
+    settings.detection.check().map_err(|(key, reason)| (format!("detection.{key}"), reason))?;
     for (at, entry) in settings.detect.iter().enumerate() {
-        detection(&entry.over(&settings.detection))
+        entry
+            .over(&settings.detection)
+            .check()
             .map_err(|(key, reason)| (format!("detect[{at}].{key}"), reason))?;
     }
     sizes(settings)?;
@@ -36,23 +38,6 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
 
 fn fault(key: &str, reason: impl Into<String>) -> Result<(), Fault> {
     Err((key.to_owned(), reason.into()))
-}
-
-fn detection(numbers: &DetectionSettings) -> Result<(), (&'static str, String)> {
-    let factor = |value: f64| value.is_finite() && value > 1.0 && value <= 1e6;
-    if !factor(numbers.warning_factor) {
-        return Err(("warning_factor", "must be above 1, at most a million".into()));
-    }
-    if !factor(numbers.critical_factor) {
-        return Err(("critical_factor", "must be above 1, at most a million".into()));
-    }
-    if numbers.critical_factor < numbers.warning_factor {
-        return Err(("critical_factor", "must not be below warning_factor".into()));
-    }
-    if numbers.min_samples == 0 {
-        return Err(("min_samples", "must be at least 1".into()));
-    }
-    Ok(())
 }
 
 fn sizes(settings: &Settings) -> Result<(), Fault> {

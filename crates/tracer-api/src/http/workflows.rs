@@ -273,7 +273,7 @@ async fn judge_running(
     let now = tracing.now();
     let verdicts = asked.iter().filter_map(|(step, features, plan, whole, cohort)| {
         let cohort = cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baselines.get(key)?)));
-        let histories = Histories { whole: baselines.get(whole)?, cohort };
+        let histories = Histories { whole: baselines.get(whole)?, cohort, began: Some(step.started_at) };
         let verdict = plan.compare(histories, features)?.judge(now.since(step.started_at), features, true)?;
         Some((step.started_at, step.id, step.name.clone(), verdict))
     });

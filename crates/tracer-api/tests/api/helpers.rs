@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracer_api::app::{self, App};
+use tracer_api::app::App;
 use tracer_api::background::Background;
 use tracer_api::config::Settings;
 use tracer_api::http::{self, routes};
@@ -74,7 +74,7 @@ pub(crate) async fn start() -> Service {
 pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Service {
     let mut settings = settings();
     change(&mut settings);
-    let policy = app::policy(&settings);
+    let policy = tracer_api::policy::policy(&settings);
     start_over(&settings, StoreConfig::at(Location::Memory), policy).await
 }
 

@@ -10,7 +10,7 @@
 //! Not here: which attribute is used (`explain`).
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::level::{Level, Place};
+use super::level::{BELIEVED, Elsewhere, Level, Place};
 use super::slope::{Line, Slope};
 use crate::features::{Feature, NAME_BYTES};
 use crate::time::{Micros, Timestamp};
@@ -58,8 +58,8 @@ pub(super) enum JudgedBy {
     Level(Option<Micros>),
     /// By the slope of this attribute, likewise.
     Slope(Option<Micros>),
-    /// By something else, and whether it was a bottleneck.
-    Other(bool),
+    /// By something else, and how, where it was a bottleneck.
+    Other(Option<Elsewhere>),
 }
 
 impl Attribute {
@@ -124,10 +124,14 @@ impl Attribute {
             (Kind::Number(slope), Feature::Number(value)) => {
                 let most = match judged {
                     JudgedBy::Slope(over) | JudgedBy::Level(over) => over,
-                    JudgedBy::Other(true) => most_believed(slope, *value),
-                    JudgedBy::Other(false) => None,
+                    JudgedBy::Other(Some(_)) => most_believed(slope, *value),
+                    JudgedBy::Other(None) => None,
                 };
-                slope.record(*value, most.map_or(duration, |most| duration.min(most)));
+                let beyond = most.is_some_and(|most| duration > most);
+                let lasting = matches!(judged, JudgedBy::Other(Some(Elsewhere { lasting: true, .. })));
+                if !(beyond && lasting) {
+                    slope.record(*value, most.map_or(duration, |most| duration.min(most)));
+                }
             }
             (Kind::Text { returns, last }, Feature::Text(text)) => {
                 let digest = digest(text);
@@ -148,7 +152,7 @@ impl Attribute {
             match judged {
                 JudgedBy::Level(over) => level.learn_judged(at, duration, over),
                 JudgedBy::Slope(over) => {
-                    level.learn(at, over.map_or(duration, |limit| duration.min(limit)), over.is_some());
+                    level.learn(at, over.map_or(duration, |limit| duration.min(limit)), None);
                 }
                 JudgedBy::Other(bottleneck) => level.learn(at, duration, bottleneck),
             }
@@ -265,10 +269,10 @@ impl Attribute {
     }
 }
 
-/// Of a bottleneck that something else judged, a line believes three times what it expects.
+/// Returns the most that a line believes of a bottleneck that something else judged.
 fn most_believed(slope: &Slope, value: f64) -> Option<Micros> {
     let reference = slope.reference(&slope.line()?, value)?;
-    Some(Micros::from_f64(3.0 * reference.mean_us))
+    Some(Micros::from_f64(BELIEVED * reference.mean_us))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "values this near are one level")]

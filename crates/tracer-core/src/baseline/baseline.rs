@@ -14,7 +14,7 @@ use std::fmt;
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::explain::{Comparable, Explained, Explainer};
-use super::level::ln;
+use super::level::{ln, to_the_second};
 use super::moments::Moments;
 use super::recent::{RECENT_SAMPLES, Recent};
 use super::reference::{Frozen, Measured, Reference};
@@ -41,6 +41,8 @@ const HAS_LAST_SEEN: u8 = 1;
 const IS_FROZEN: u8 = 2;
 const HAS_ATTRIBUTES: u8 = 4;
 const HAS_LEVELS: u8 = 8;
+/// Samples whose ends are remembered one by one.
+const EARLIEST: usize = 5;
 
 /// How long is normal for one key, and what was measured to know it.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,8 @@ pub struct Baseline {
     explainer: Explainer,
     /// The recent level, and whether it has shifted.
     levels: Levels,
+    /// When the earliest samples ended, to the second: at most [`EARLIEST`], the first one first.
+    earliest: Vec<Timestamp>,
 }
 
 /// A completed sample, with what judged it.
@@ -99,6 +103,7 @@ impl Default for Baseline {
             last_seen: None,
             explainer: Explainer::default(),
             levels: Levels::default(),
+            earliest: Vec::new(),
         }
     }
 }
@@ -118,6 +123,16 @@ impl Baseline {
             return Some(frozen.reference);
         }
         Reference::of(&self.window())
+    }
+
+    /// Returns whether so many samples had ended when something began. Steps that run side by side end in
+    /// the order of their durations: of the first fan-out of a workflow the longer half would be judged by
+    /// the shorter one. Beyond [`EARLIEST`] samples as many are enough.
+    #[must_use]
+    pub fn was_known_at(&self, began: Timestamp, samples: u64) -> bool {
+        let nth = usize::try_from(samples).unwrap_or(usize::MAX).clamp(1, EARLIEST);
+        // A baseline of version 1 does not know when it began: it is old enough.
+        self.earliest.is_empty() || self.earliest.get(nth - 1).is_some_and(|end| *end <= began)
     }
 
     /// Returns the part of the history that a step is best compared with: that of the attribute which
@@ -212,9 +227,11 @@ impl Baseline {
         let reference = self.admit(now, duration, over);
         let shift = self.learn_shift(sample);
         // While a slowdown lasts, what judged it does not learn from it.
-        if !(self.frozen.is_some() && over.is_some() && sample.explained.is_some()) {
-            self.explainer.learn(sample);
+        let lasting = self.frozen.is_some();
+        if !(lasting && over.is_some() && sample.explained.is_some()) {
+            self.explainer.learn(sample, lasting);
         }
+        self.note_early(at);
         let closed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));
         // A normal sample says that the change may be over: it must not make the change normal.
         if over.is_some() {
@@ -272,6 +289,7 @@ impl Baseline {
             frozen: read_if(flags & IS_FROZEN, || Frozen::read(&mut input, version))?,
             explainer: read_if(flags & HAS_ATTRIBUTES, || Explainer::read(&mut input))?.unwrap_or_default(),
             levels: read_if(flags & HAS_LEVELS, || Levels::read(&mut input))?.unwrap_or_default(),
+            earliest: if version == 1 { Vec::new() } else { read_earliest(&mut input)? },
         };
         input.finish()?;
         Ok(baseline)
@@ -282,6 +300,18 @@ impl Baseline {
         let mut window = self.closed.clone();
         window.merge(&self.current.sums);
         window
+    }
+
+    fn note_early(&mut self, at: Timestamp) {
+        let at = to_the_second(at);
+        let is_first = self.recent.count() <= 1;
+        // Of one that was older than these ends, as after an upgrade, nothing is made up.
+        if self.earliest.is_empty() && !is_first {
+            return;
+        }
+        let place = self.earliest.partition_point(|end| *end <= at);
+        self.earliest.insert(place, at);
+        self.earliest.truncate(EARLIEST);
     }
 
     /// Follows the level: that of the sample's own value where an attribute explains durations, so that
@@ -456,6 +486,13 @@ impl Baseline {
         if has_levels {
             self.levels.write(&mut out);
         }
+        out.varint(self.earliest.len() as u64);
+        let mut before = 0;
+        for end in &self.earliest {
+            let seconds = end.as_micros().div_euclid(1_000_000);
+            out.signed(seconds - before);
+            before = seconds;
+        }
         out.finish()
     }
 }
@@ -471,6 +508,19 @@ impl Baseline {
     pub(super) const fn closed_sums(&mut self) -> &mut Sums {
         &mut self.closed
     }
+}
+
+fn read_earliest(input: &mut Reader<'_>) -> Result<Vec<Timestamp>, DecodeError> {
+    let count = input.varint()?;
+    if count > EARLIEST as u64 {
+        return Err(DecodeError::Impossible("number of early samples"));
+    }
+    let mut seconds = 0_i64;
+    let mut end = |_| {
+        seconds = seconds.saturating_add(input.signed()?);
+        Ok(Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
+    };
+    (0..count).map(&mut end).collect()
 }
 
 fn read_if<T>(flag: u8, read: impl FnOnce() -> Result<T, DecodeError>) -> Result<Option<T>, DecodeError> {

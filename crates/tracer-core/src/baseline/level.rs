@@ -16,6 +16,18 @@ const DISTRUSTED: u8 = 3;
 /// Bottlenecks in a row after which a level is begun anew: that is how long it takes now.
 const ACCEPTED: u8 = 100;
 
+/// How many times what it expects something believes of a bottleneck that it did not judge.
+pub(super) const BELIEVED: f64 = 2.0;
+
+/// A bottleneck as something else judged it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// The limit that was crossed.
+    pub(super) limit: Micros,
+    /// Whether a slowdown lasts: the reference is frozen.
+    pub(super) lasting: bool,
+}
+
 /// Count, mean, and mean and spread of the logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub(super) struct LogSums {
@@ -140,12 +152,23 @@ impl Level {
         self.sums.count >= KNOWN
     }
 
-    /// Learns from a sample that this level did not judge; `bounded` says that it was a bottleneck, of
-    /// which a known level believes three times its mean.
-    pub(super) fn learn(&mut self, at: Timestamp, duration: Micros, bounded: bool) {
+    /// Learns from a sample that this level did not judge.
+    ///
+    /// Of a bottleneck, a known level believes twice its own mean, and nothing beyond while a slowdown
+    /// lasts. A new number is believed as it is: inputs of a new size take their own time. A new text is
+    /// believed up to the limit that was crossed: where or by whom work was done must not excuse what was
+    /// slow from its first run.
+    pub(super) fn learn(&mut self, at: Timestamp, duration: Micros, bottleneck: Option<Elsewhere>) {
         self.last_seen = self.last_seen.max(to_the_second(at));
-        let most = Micros::from_f64(3.0 * f64::from(self.sums.mean_us));
-        self.sums.record(if bounded && self.is_known() { duration.min(most) } else { duration });
+        let Some(Elsewhere { limit, lasting }) = bottleneck else { return self.sums.record(duration) };
+        let most = match self.place {
+            _ if self.is_known() => Micros::from_f64(BELIEVED * f64::from(self.sums.mean_us)),
+            Place::Text(_) => limit,
+            Place::Range(..) => duration,
+        };
+        if !(lasting && duration > most) {
+            self.sums.record(duration.min(most));
+        }
     }
 
     /// Learns from a sample that this level judged: within its limit, or over it.

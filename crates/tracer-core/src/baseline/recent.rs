@@ -37,6 +37,11 @@ impl Recent {
         self.samples.iter().filter(|sample| sample.bottleneck).count() * 5 > self.samples.len()
     }
 
+    /// Returns how many are remembered.
+    pub(super) fn count(&self) -> usize {
+        self.samples.len()
+    }
+
     /// Returns every duration, oldest first.
     pub(super) fn durations(&self) -> Vec<Micros> {
         self.samples.iter().map(|sample| sample.duration).collect()

@@ -7,7 +7,7 @@ use super::{Bottleneck, Limits, Severity, StepPolicy};
 use crate::baseline::{Baseline, Explained, Reference, Values};
 use crate::cohort::{Cohort, CohortSpec};
 use crate::features::{Feature, Features};
-use crate::time::Micros;
+use crate::time::{Micros, Timestamp};
 
 /// The histories that a step may be compared with.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,9 @@ pub struct Histories<'a> {
     pub whole: &'a Baseline,
     /// Of the cohort that a setting makes, if the step has the attributes for it.
     pub cohort: Option<(&'a Cohort, &'a Baseline)>,
+    /// When the step was started, where this service saw it start. A history that did not exist then is
+    /// made of its own siblings, and only of the faster ones.
+    pub began: Option<Timestamp>,
 }
 
 /// A step's measure: the part of its history that is comparable, and the limits that follow from it.
@@ -56,11 +59,15 @@ impl StepPolicy {
             let limits = self.rule.limits(&reference)?;
             Some(Comparison { reference, limits, with })
         };
+        let known = |baseline: &'a Baseline| {
+            let is_old = |began| baseline.was_known_at(began, self.rule.min_samples());
+            histories.began.is_none_or(is_old).then_some(baseline)
+        };
         let nearer = match &self.cohort {
             CohortSpec::Whole => None,
-            CohortSpec::Given(_) => histories
-                .cohort
-                .and_then(|(cohort, baseline)| judged(baseline.reference()?, ComparedWith::Cohort(cohort))),
+            CohortSpec::Given(_) => histories.cohort.and_then(|(cohort, baseline)| {
+                judged(known(baseline)?.reference()?, ComparedWith::Cohort(cohort))
+            }),
             CohortSpec::Auto => {
                 histories.whole.comparable(features, self.rule.min_samples()).and_then(|part| {
                     let (explained, name, values) = (part.explained, part.attribute, part.values);
@@ -68,7 +75,7 @@ impl StepPolicy {
                 })
             }
         };
-        nearer.or_else(|| judged(histories.whole.reference()?, ComparedWith::Whole))
+        nearer.or_else(|| judged(known(histories.whole)?.reference()?, ComparedWith::Whole))
     }
 }
 

@@ -120,6 +120,12 @@ impl Policy {
         Self { entries, default, stall: FactorOfMean::default() }
     }
 
+    /// Judges silence by these numbers.
+    #[must_use]
+    pub fn with_stall_rule(self, stall: FactorOfMean) -> Self {
+        Self { stall, ..self }
+    }
+
     /// Returns what holds for a step.
     #[must_use]
     pub fn of_step(&self, workflow: &WorkflowName, step: &StepName) -> &StepPolicy {
@@ -147,8 +153,7 @@ impl Policy {
         self.of_executions(workflow, |executions| executions.deadline)
     }
 
-    /// Returns the rule by which silence is judged: that of the default numbers, on the history of whole
-    /// executions.
+    /// Returns the rule by which silence is judged, on the history of whole executions.
     #[must_use]
     pub const fn stall_rule(&self) -> &FactorOfMean {
         &self.stall

@@ -22,9 +22,9 @@ pub struct Quantile {
 }
 
 impl Default for Quantile {
-    /// 1.5 × and 2.25 × the 99th percentile, from 5 samples on, by at least 5 ms.
+    /// 1.2 × and 1.8 × the 99th percentile, from 5 samples on, by at least 5 ms.
     fn default() -> Self {
-        Self { warning: 1.5, critical: 2.25, min_samples: 5, min_excess: Micros::from_millis(5) }
+        Self { warning: 1.2, critical: 1.8, min_samples: 5, min_excess: Micros::from_millis(5) }
     }
 }
 
@@ -53,9 +53,9 @@ mod tests {
         let ms = Micros::from_millis;
         let reference = Reference { p99: ms(1_000), ..Reference::constant(ms(400), 5) };
         let judged = |us| Quantile::default().limits(&reference).unwrap().severity(Micros::new(us));
-        assert_eq!(judged(1_500_000), None);
-        assert_eq!(judged(1_500_001), Some(Severity::Warning));
-        assert_eq!(judged(2_250_001), Some(Severity::Critical));
+        assert_eq!(judged(1_200_000), None);
+        assert_eq!(judged(1_200_001), Some(Severity::Warning));
+        assert_eq!(judged(1_800_001), Some(Severity::Critical));
         assert_eq!(Quantile::default().limits(&Reference { samples: 4, ..reference }), None);
     }
 }

@@ -159,7 +159,7 @@ fn start_step(
     let outcome = if let (Some(completion), Some(times)) = (&start.completion, times) {
         step.attributes.merge(&completion.attributes)?;
         step.started_at = times.started_at;
-        let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+        let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times, None), now, set);
         Outcome::StepEnded(ended_step(&workflow, &step, times, regression))
     } else {
         step.judge_at = Some(wake_up(policy, &workflow, &step, set));
@@ -195,7 +195,8 @@ fn wake_up(policy: &Policy, workflow: &WorkflowName, step: &Step, set: &WorkingS
     let features = features_of(step, set);
     let plan = policy.of_step(workflow, &step.name);
     let known = Known::find(plan, workflow, &step.name, &features, set);
-    let comparison = known.histories(set).and_then(|histories| plan.compare(histories, &features));
+    let comparison =
+        known.histories(set, Some(step.started_at)).and_then(|histories| plan.compare(histories, &features));
     step.started_at + comparison.map_or(FIRST_LOOK, |comparison| comparison.limits.warning)
 }
 
@@ -232,10 +233,10 @@ impl Known {
         [Some(self.whole), self.cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
     }
 
-    fn histories<'a>(&'a self, set: &'a WorkingSet) -> Option<Histories<'a>> {
+    fn histories<'a>(&'a self, set: &'a WorkingSet, began: Option<Timestamp>) -> Option<Histories<'a>> {
         let baseline = |key: &BaselineKey| set.histories.get(key).map(|history| &history.baseline);
         let cohort = self.cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baseline(key)?)));
-        Some(Histories { whole: baseline(&self.whole)?, cohort })
+        Some(Histories { whole: baseline(&self.whole)?, cohort, began })
     }
 }
 
@@ -261,7 +262,8 @@ fn complete_step(
     let times = StepTimes::ending(stored.started_at, completion.ended_at, completion.duration, now)?;
     let mut step = stored.clone();
     step.attributes.merge(&completion.attributes)?;
-    let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times), now, set);
+    let end = Finish::of(completion, times, Some(stored.started_at));
+    let regression = finish(policy, &workflow, &mut step, end, now, set);
     let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
@@ -272,12 +274,14 @@ fn complete_step(
 struct Finish<'a> {
     status: StepStatus,
     times: StepTimes,
+    /// When it was started, where it was seen to run.
+    began: Option<Timestamp>,
     failure: Option<&'a Failure>,
 }
 
 impl<'a> Finish<'a> {
-    fn of(completion: &'a Completion, times: StepTimes) -> Self {
-        Self { status: completion.status, times, failure: completion.failure.as_ref() }
+    fn of(completion: &'a Completion, times: StepTimes, began: Option<Timestamp>) -> Self {
+        Self { status: completion.status, times, began, failure: completion.failure.as_ref() }
     }
 }
 
@@ -332,7 +336,7 @@ fn judge_and_learn(
     let features = features_of(step, set);
     let known = Known::find(plan, workflow, &step.name, &features, set);
     // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let Some(histories) = known.histories(set) else { return (None, None) };
+    let Some(histories) = known.histories(set, finish.began) else { return (None, None) };
     let at = sample_time(finish.times.ended_at, now);
     let sample = finish.times.sample();
     let comparison = plan.compare(histories, &features).filter(|_| sample.is_some());
@@ -568,7 +572,8 @@ fn record_step(
         judge_at: None,
         changed_at: now,
     };
-    let end = Finish { status: recorded.status, times: recorded.times, failure: recorded.failure.as_ref() };
+    let (status, times, failure) = (recorded.status, recorded.times, recorded.failure.as_ref());
+    let end = Finish { status, times, began: None, failure };
     let regression = finish(policy, workflow, &mut step, end, now, set);
     let closing: &mut Closing = set.closings.entry(key.0).or_default();
     closing.completed += u64::from(step.status == StepStatus::Completed);
