@@ -10,6 +10,7 @@ pub mod chain;
 pub mod clock;
 pub mod cohort;
 pub mod detect;
+pub mod eta;
 pub mod execution;
 pub mod failure;
 pub mod features;

@@ -55,3 +55,10 @@ pub const ATTRIBUTE_FILTERS: usize = 8;
 pub const STEP_NAMES_PER_WORKFLOW: u64 = 1_000;
 /// Cohorts of a step that have baselines of their own; runs of further ones are compared with the whole step.
 pub const COHORTS_PER_STEP: u64 = 100;
+
+/// Past executions that a remaining time is estimated from: the newest that completed.
+pub const ETA_RUNS: usize = 10;
+/// Newest executions of a workflow among which they are looked for: the others run, or failed.
+pub const ETA_RUNS_LOOKED_AT: usize = 2_000;
+/// Most steps that are read for it: of the past executions in all, and of the one that is asked about.
+pub const ETA_STEPS: usize = 20_000;

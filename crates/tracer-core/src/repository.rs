@@ -14,6 +14,7 @@ use crate::baseline::Baseline;
 use crate::clock::Clock;
 use crate::cohort::BaselineKey;
 use crate::detect::Severity;
+use crate::eta::PastRun;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
@@ -154,6 +155,16 @@ pub trait ExecutionRepository: Send + Sync {
         after: Option<ExecutionCursor>,
         limit: usize,
     ) -> Result<Vec<Execution>, RepositoryError>;
+
+    /// Returns the newest executions of a workflow that completed, newest start first, with the times of
+    /// their steps: at most `limit` of the newest [`crate::limits::ETA_RUNS_LOOKED_AT`], and only so many
+    /// that their steps, `most_steps` in all, are complete.
+    async fn past_runs(
+        &self,
+        workflow: &WorkflowName,
+        limit: usize,
+        most_steps: usize,
+    ) -> Result<Vec<PastRun>, RepositoryError>;
 
     /// Returns how many executions run, by workflow, most first; at most `limit` workflows.
     async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError>;

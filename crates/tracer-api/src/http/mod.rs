@@ -7,6 +7,7 @@ pub mod body;
 mod checks;
 mod cursor;
 pub mod docs;
+mod eta;
 mod fields;
 pub mod gate;
 mod head;

@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{health, import, simulate, stats, steps, workflows};
+use super::{eta, health, import, simulate, stats, steps, workflows};
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -13,6 +13,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         config.app_data(state.clone());
         workflows::routes(config);
         steps::routes(config);
+        eta::routes(config);
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);

@@ -4,6 +4,7 @@
 //! two decimals, and what is not known is `null` rather than left out.
 //! Not here: what requests look like (beside their handlers), and errors (`error`).
 
+pub(super) mod eta;
 mod execution;
 mod stats;
 mod step;
@@ -13,6 +14,7 @@ use tracer_core::ids::{ExecutionId, StepId, Traceparent};
 use tracer_core::time::{Micros, Timestamp};
 use utoipa::ToSchema;
 
+pub use eta::EtaView;
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod errors;
+mod eta;
 mod full_queue;
 mod health;
 mod helpers;

@@ -20,6 +20,7 @@ mod readers;
 mod reads;
 mod retention;
 mod row;
+mod runs;
 mod steps;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use tracer_core::baseline::Baseline;
 use tracer_core::clock::Clock;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
+use tracer_core::eta::PastRun;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
 use tracer_core::name::WorkflowName;
@@ -170,6 +172,17 @@ impl ExecutionRepository for EmbeddedStore {
     ) -> Result<Vec<Execution>, RepositoryError> {
         let filter = filter.clone();
         Ok(self.readers.read("executions", move |tx| listing::executions(tx, &filter, after, limit)).await?)
+    }
+
+    async fn past_runs(
+        &self,
+        workflow: &WorkflowName,
+        limit: usize,
+        most_steps: usize,
+    ) -> Result<Vec<PastRun>, RepositoryError> {
+        let workflow = workflow.clone();
+        let read = move |tx: &Transaction<'_>| runs::past_runs(tx, &workflow, limit, most_steps);
+        Ok(self.readers.read("past_runs", read).await?)
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError> {

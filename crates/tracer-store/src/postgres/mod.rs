@@ -24,6 +24,7 @@ mod reads;
 mod retention;
 mod row;
 mod running;
+mod runs;
 mod steps;
 mod tls;
 mod tx;
@@ -39,6 +40,7 @@ use tracer_core::baseline::Baseline;
 use tracer_core::clock::Clock;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
+use tracer_core::eta::PastRun;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
 use tracer_core::name::WorkflowName;
@@ -138,6 +140,15 @@ impl ExecutionRepository for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Execution>, RepositoryError> {
         listing::list(&self.pool, filter, after, limit).await
+    }
+
+    async fn past_runs(
+        &self,
+        workflow: &WorkflowName,
+        limit: usize,
+        most_steps: usize,
+    ) -> Result<Vec<PastRun>, RepositoryError> {
+        runs::past_runs(&self.pool, workflow, limit, most_steps).await
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<(WorkflowName, u64)>, RepositoryError> {

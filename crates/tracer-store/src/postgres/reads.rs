@@ -251,6 +251,6 @@ fn baseline(row: &Row) -> Result<Baseline, StoreError> {
     Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))
 }
 
-fn sql_limit(limit: usize) -> i64 {
+pub(super) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

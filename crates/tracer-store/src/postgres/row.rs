@@ -81,6 +81,15 @@ impl ToSql for Date {
     to_sql_checked!();
 }
 
+impl<'a> FromSql<'a> for Date {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Cause> {
+        let days = i32::from_be_bytes(raw.try_into()?);
+        Ok(Self(Day(days.saturating_add(EPOCH_DAYS))))
+    }
+
+    accepts!(DATE);
+}
+
 impl ToSql for Bits {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Cause> {
         out.extend_from_slice(&self.0);

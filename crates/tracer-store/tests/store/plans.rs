@@ -210,6 +210,22 @@ async fn listings_use_their_indexes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_runs_are_read_newest_first_and_their_steps_by_key() {
+    let mut bench = Bench::open().await;
+    // Planned while the tables are empty, and used so from then on.
+    bench.store.past_runs(&workflow("workflow 1"), 10, 100).await.expect("an answer");
+    bench.fill().await;
+    bench.run("ANALYZE").await;
+    bench.forget();
+    let runs = bench.store.past_runs(&workflow("workflow 1"), 10, 100).await.expect("an answer");
+    assert_eq!(runs.iter().map(|run| run.steps.len()).collect::<Vec<_>>(), [2; 10]);
+    let newest = "workflow_executions_2026_03_workflow_name_started_at_execut_idx";
+    let used = bench.used("past_runs");
+    assert!(used.contains(newest) && !used.contains("all of"), "{used}");
+    assert_eq!(bench.used("steps_of_past_runs"), "workflow_steps_2026_03_pkey");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_of_a_workflow_reads_neither_all_executions_nor_all_baselines() {
     let mut bench = Bench::open().await;
     bench.fill().await;

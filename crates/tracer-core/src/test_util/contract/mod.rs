@@ -24,6 +24,7 @@ mod lab;
 pub mod listing;
 pub mod names;
 pub mod retention;
+pub mod runs;
 pub mod stats;
 pub mod steps;
 pub mod upkeep;
@@ -169,6 +170,13 @@ macro_rules! contract_tests {
                 a_running_step_comes_with_its_history,
                 a_running_step_without_history_comes_without,
                 steps_within_limits_are_not_shown,
+            ],
+            runs: [
+                past_runs_are_those_that_completed_newest_first,
+                past_runs_have_the_times_of_their_steps,
+                past_runs_are_at_most_as_many_as_asked_for,
+                past_runs_are_whole_or_left_out,
+                past_runs_of_an_unknown_workflow_are_none,
             ],
             retention: [
                 what_is_old_is_removed_and_what_is_new_stays,
