@@ -45,7 +45,7 @@ async fn show_eta(
     let now = state.tracing.now();
     let end = match execution.ended_at {
         Some(ended_at) => End::Known(ended_at),
-        None => foretold(&**repository, &execution, now).await?,
+        None => foretold(repository, &execution, now).await?,
     };
     let deadline = state.tracing.policy().deadline(&execution.workflow);
     Ok(web::Json(EtaView::new(execution, now, end, deadline)))
