@@ -36,10 +36,10 @@ use run::{Names, Run};
 
 /// The probability with which the interval is to hold the true end.
 pub const CONFIDENCE: f64 = 0.8;
-/// Spread of `ln(true / foretold)` before any error is known: a factor of 1.35 either way, tuned.
-const PRIOR_SPREAD: f64 = 0.3;
+/// Spread of `ln(true / foretold)` before any error is known: a factor of 1.5 either way, tuned.
+const PRIOR_SPREAD: f64 = 0.4;
 /// How many executions the prior is worth.
-const PRIOR_WEIGHT: u8 = 2;
+const PRIOR_WEIGHT: u8 = 3;
 /// Largest error that counts, a factor of 7.4: one freak among the past must not make every interval endless.
 const LARGEST_ERROR: f64 = 2.0;
 /// The least that is said to remain, as a share of the whole: a forecast is never surer than that.
