@@ -2,7 +2,7 @@
 //!
 //! What is asked: the moment, what this execution has done so far, and a few past executions of its workflow.
 //!
-//! 1. **Expected end** ([`forecast`]): the past executions are played on from where this one stands, and the
+//! 1. **Expected end** (`forecast`): the past executions are played on from where this one stands, and the
 //!    median of what comes out is taken.
 //! 2. **Interval**: the method's own errors on the past. Each past execution `i` is foretold from the others
 //!    when it had done the same share of its time, and `eᵢ = ln(true remaining / foretold remaining)`, kept
