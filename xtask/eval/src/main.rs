@@ -74,7 +74,7 @@ fn evaluate(arguments: &Arguments) -> Result<String> {
     let mut text = heading(arguments, all.len(), &runs);
     let mut by_view = [Vec::new(), Vec::new()];
     for variant in &variants {
-        let both = in_both_views(variant, variant.threshold, &runs, Depth::Everything)?;
+        let both = in_both_views(variant, variant.threshold(), &runs, Depth::Everything)?;
         for (scored, scores) in by_view.iter_mut().zip(both) {
             scored.push(Scored { name: variant.name.to_owned(), scores });
         }
@@ -115,15 +115,15 @@ fn heading(arguments: &Arguments, all: usize, runs: &[&Run]) -> String {
 
 fn sweep(variant: &Variant, runs: &[&Run]) -> Result<String> {
     let mut by_view = [Vec::new(), Vec::new()];
-    for threshold in variant.sweep {
-        let both = in_both_views(variant, *threshold, runs, Depth::StepsAlone)?;
+    for threshold in variant.sweep() {
+        let both = in_both_views(variant, threshold, runs, Depth::StepsAlone)?;
         for (swept, scores) in by_view.iter_mut().zip(both) {
-            swept.push((*threshold, scores));
+            swept.push((threshold, scores));
         }
     }
     let mut text = String::new();
     for (view, swept) in View::ALL.into_iter().zip(by_view) {
-        let table = report::thresholds(&swept, variant.threshold);
+        let table = report::thresholds(&swept, variant.threshold());
         write!(text, "\n\nROC of {}, {} (* is the one scored above)\n\n{table}", variant.name, view.name())?;
     }
     Ok(text)
