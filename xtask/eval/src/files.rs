@@ -44,6 +44,12 @@ pub(crate) struct RunStep {
 }
 
 impl Run {
+    /// Returns when the last of its steps ended.
+    pub(crate) fn ended_at(&self) -> Timestamp {
+        let ends = self.steps.iter().map(|step| step.started_at + step.duration);
+        ends.max().unwrap_or(self.started_at)
+    }
+
     /// Returns the name of its workflow as a view sees it.
     pub(crate) const fn workflow(&self, view: View) -> &WorkflowName {
         match view {

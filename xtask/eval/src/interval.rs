@@ -32,6 +32,17 @@ pub(crate) fn over_runs(rates: &[Rate], seed: u64) -> Option<(f64, f64)> {
     Some((*at(25)?, *at(975)?))
 }
 
+/// Returns the 95 % interval of a rate in percent, taking what was counted for independent (E. B. Wilson,
+/// *Probable inference, the law of succession, and statistical inference*, 1927); none of nothing.
+pub(crate) fn wilson(rate: Rate) -> Option<(f64, f64)> {
+    const Z: f64 = 1.959_964;
+    let (n, share) = (rate.of as f64, rate.percent()? / 100.0);
+    let centre = share + Z * Z / (2.0 * n);
+    let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scaled = |bound: f64| 100.0 * bound / (1.0 + Z * Z / n);
+    Some((scaled(centre - reach).max(0.0), scaled(centre + reach).min(100.0)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +64,17 @@ mod tests {
     #[test]
     fn one_run_says_nothing_of_others() {
         assert_eq!(over_runs(&[Rate { hits: 1, of: 4 }], 1), None);
+    }
+
+    #[test]
+    fn the_interval_of_wilson_is_that_of_his_formula() {
+        // 81 of 263: R. G. Newcombe, "Two-sided confidence intervals for the single proportion", 1998.
+        let (low, high) = wilson(Rate { hits: 81, of: 263 }).unwrap();
+        assert_eq!((format!("{low:.2}"), format!("{high:.2}")), ("25.53".into(), "36.62".into()));
+        assert_eq!(
+            wilson(Rate { hits: 0, of: 20 }).map(|(low, high)| (low, high.round())),
+            Some((0.0, 16.0))
+        );
+        assert_eq!(wilson(Rate::default()), None);
     }
 }

@@ -4,6 +4,7 @@
 //! stream of commands, lets the service's own code judge every step, and counts what it says: of steps as
 //! they were, and of the same steps made slower. Deterministic: the same files, the same table.
 
+mod eta;
 mod files;
 mod interval;
 mod replay;
@@ -66,7 +67,7 @@ fn main() -> Result<()> {
 fn evaluate(arguments: &Arguments) -> Result<String> {
     let all = files::read_all(&arguments.folder)?;
     let chosen = arguments.split.choose(&all);
-    let runs: Vec<&Run> = all.iter().zip(chosen).filter_map(|(run, chosen)| chosen.then_some(run)).collect();
+    let runs: Vec<&Run> = all.iter().zip(&chosen).filter_map(|(run, chosen)| chosen.then_some(run)).collect();
     let is_named = |variant: &&Variant| arguments.rules.iter().any(|name| name == variant.name);
     let variants: Vec<&Variant> =
         VARIANTS.iter().filter(|variant| arguments.rules.is_empty() || is_named(variant)).collect();
@@ -87,6 +88,7 @@ fn evaluate(arguments: &Arguments) -> Result<String> {
             write!(text, "\n\nby workflow, rule {}\n\n{by_workflow}", first.name)?;
         }
     }
+    text.push_str(&remaining(&all, &chosen, arguments.seed)?);
     for variant in variants.iter().filter(|_| arguments.roc) {
         text.push_str(&sweep(variant, &runs)?);
     }
@@ -111,6 +113,21 @@ fn heading(arguments: &Arguments, all: usize, runs: &[&Run]) -> String {
         LEAST_DURATION.as_secs_f64(),
         report::legend(),
     )
+}
+
+/// Asks about the chosen runs, each with all that were before it: nothing about these was tuned on them.
+fn remaining(all: &[Run], chosen: &[bool], seed: u64) -> Result<String> {
+    progress("remaining time");
+    let mut text = String::from(
+        "\n\nremaining time: the true end and the 80 % interval, asked when so much of a run has passed. Learned \
+         from are all runs\nof the workflow that had ended by then, of either part. 95 %: by Wilson's formula; by \
+         runs: when runs are drawn anew.",
+    );
+    for view in View::ALL {
+        let asked = eta::ask(all, chosen, view)?;
+        write!(text, "\n\n{}\n\n{}", view.title(), report::remaining(&asked, all, view, seed))?;
+    }
+    Ok(text)
 }
 
 fn sweep(variant: &Variant, runs: &[&Run]) -> Result<String> {

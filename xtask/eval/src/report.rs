@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_core::name::{StepName, WorkflowName};
 
+use crate::eta::{self, Asked, Coverage, QUARTERS};
 use crate::files::{Run, View};
 use crate::interval;
 use crate::replay::{FACTORS, Scores, WATCHED_FACTOR};
@@ -69,6 +70,49 @@ pub(crate) fn thresholds(swept: &[(f64, Scores)], chosen: f64) -> String {
         table.add(cells_of_steps(format!("{threshold}{mark}"), &tally, None));
     }
     table.text()
+}
+
+/// Returns one row per quarter, one for all of them, and one per workflow.
+pub(crate) fn remaining(asked: &[Asked], runs: &[Run], view: View, seed: u64) -> String {
+    let titles = ["questions", "answered", "inside %", "95 %", "by runs", "earlier %", "later %"];
+    let groups =
+        ["", "", "80 % interval", "80 % interval", "80 % interval", "80 % interval", "80 % interval"];
+    let columns = groups.into_iter().zip(titles.map(str::to_owned));
+    let medians = ["error", "width"].map(|title| ("median, % of the run", title.to_owned()));
+    let mut table = Table::new([("", "passed".to_owned())].into_iter().chain(columns).chain(medians));
+    let mut add = |name: String, asked: Vec<Asked>| table.add(cells_of_remaining(name, &asked, seed));
+    for quarter in QUARTERS {
+        let of_quarter = asked.iter().filter(|asked| asked.quarter == quarter);
+        add(format!("{} %", 25 * quarter), of_quarter.cloned().collect());
+    }
+    add("all".to_owned(), asked.to_vec());
+    let mut by_workflow = BTreeMap::<&WorkflowName, Vec<Asked>>::new();
+    for asked in asked {
+        if let Some(run) = runs.get(asked.run) {
+            by_workflow.entry(run.workflow(view)).or_default().push(asked.clone());
+        }
+    }
+    for (name, asked) in by_workflow {
+        add(format!("  {name}"), asked);
+    }
+    table.text()
+}
+
+fn cells_of_remaining(name: String, asked: &[Asked], seed: u64) -> Vec<String> {
+    let coverage = Coverage::of(asked);
+    let whole_percent = |share: Option<f64>| share.map_or_else(none, |share| format!("{:.1}", 100.0 * share));
+    vec![
+        name,
+        count(coverage.answered),
+        coverage.answered.hits.to_string(),
+        percent(coverage.inside),
+        interval_text(interval::wilson(coverage.inside)),
+        interval_text(interval::over_runs(&eta::inside_by_run(asked), seed)),
+        percent(coverage.earlier),
+        percent(coverage.later),
+        whole_percent(coverage.error),
+        whole_percent(coverage.width),
+    ]
 }
 
 fn columns(first: &str, with_intervals: bool) -> Vec<(&'static str, String)> {

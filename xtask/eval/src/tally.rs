@@ -89,7 +89,8 @@ pub(crate) fn found_by_run(scores: &Scores, place: usize) -> Vec<Rate> {
     by_run(scores.judged.iter().map(|judged| (judged.run, found(judged.found))))
 }
 
-fn by_run(hits: impl Iterator<Item = (usize, bool)>) -> Vec<Rate> {
+/// Adds up, for each run that has any.
+pub(crate) fn by_run(hits: impl Iterator<Item = (usize, bool)>) -> Vec<Rate> {
     let mut rates = BTreeMap::<usize, Rate>::new();
     hits.for_each(|(run, hit)| rates.entry(run).or_default().add(hit));
     rates.into_values().collect()

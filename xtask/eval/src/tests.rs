@@ -8,6 +8,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::eta::{self, Coverage, Place};
 use crate::files::{Split, View, read_all};
 use crate::replay::{Depth, Scores, replay};
 use crate::rules::VARIANTS;
@@ -129,12 +130,45 @@ fn what_is_no_run_is_told_by_its_name() {
 }
 
 #[test]
+fn the_remaining_time_is_asked_at_each_quarter_and_compared_with_the_true_end() {
+    let runs = read_all(three_runs().path()).unwrap();
+    let asked = eta::ask(&runs, &[true, false, true], View::Pooled).unwrap();
+    let quarters: Vec<(usize, u64, bool)> =
+        asked.iter().map(|asked| (asked.run, asked.quarter, asked.answer.is_some())).collect();
+    let none_before_the_first = [0, 1, 2, 3].map(|quarter| (0, quarter, false));
+    let of_the_third = [0, 1, 2, 3].map(|quarter| (2, quarter, true));
+    assert_eq!(quarters, [none_before_the_first, of_the_third].concat());
+    // Two runs of 100.5 s are known; this one takes 115.5 s.
+    let first = asked[4].answer.unwrap();
+    assert_eq!((first.end, format!("{:.3}", first.error)), (Place::Inside, "0.130".to_owned()));
+    let coverage = Coverage::of(&asked);
+    assert_eq!((coverage.answered, coverage.inside.of), (rate(4, 8), 4));
+    assert_eq!(coverage.inside.hits + coverage.earlier.hits + coverage.later.hits, 4);
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_nothing_to_learn_the_remaining_time_from() {
+    let folder = TempDir::new().unwrap();
+    let tasks = [("load", 10.0); 10];
+    write(folder.path(), "etl-night-001.json", "2026-01-01T00:00:00Z", &tasks);
+    write(folder.path(), "etl-night-002.json", "2026-01-01T00:00:40Z", &tasks);
+    let runs = read_all(folder.path()).unwrap();
+    let asked = eta::ask(&runs, &[true, true], View::Pooled).unwrap();
+    // The first one ends when the second has 60 s behind it: between its second and third quarter.
+    let answered: Vec<bool> = asked.iter().map(|asked| asked.answer.is_some()).collect();
+    assert_eq!(answered, [[false; 4], [false, false, false, true]].concat());
+    assert_eq!(asked[7].answer.map(|answer| answer.end), Some(Place::Inside));
+}
+
+#[test]
 fn the_tables_show_the_counts() {
     let folder = three_runs();
     let path = folder.path().to_str().unwrap();
     let words = ["detect-eval", path, "--split", "all", "--rule", "factor", "--by-step", "--roc"];
     let text = evaluate(&Arguments::parse_from(words)).unwrap().replace(path, "DIR");
-    assert_snapshot!(text.split("\n\nROC of factor, configured").next().unwrap(), @r"
+    // How long the interval of the remaining time is, is for the tests of the estimate to say.
+    let (rules, rest) = text.split_once("\n\nremaining time").unwrap();
+    assert_snapshot!(rules, @r"
     3 of 3 runs in DIR, with 36 steps.
     All of them are replayed, those on which anything was tuned too.
     Scored are steps of at least 1 s with at least 20 completed ones in their history.
@@ -163,8 +197,9 @@ fn the_tables_show_the_counts() {
             ---- unmodified ----  -- one step slowed ---  -- whole run slowed ---  ------ 3× in flight -------
     rule    steps  flags %  95 %  2× %  3× %  95 %  5× %  steps  2× %  3× %  5× %  steps  known %  median  p90
     factor      0        -     -     -     -     -     -      0     -     -     -      0        -       -    -
-
-    ROC of factor, pooled (* is the one scored above)
+    ");
+    assert_snapshot!(rest.split("\n\nROC of factor, ").nth(1).unwrap(), @r"
+    pooled (* is the one scored above)
 
                - unmodified -  - one step slowed -
     threshold  steps  flags %   2× %   3× %   5× %
