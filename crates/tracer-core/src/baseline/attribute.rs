@@ -10,7 +10,7 @@
 //! Not here: which attribute is used (`explain`).
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::level::{BELIEVED, Elsewhere, Level, Place};
+use super::level::{BELIEVED, Level, Place};
 use super::slope::{Line, Slope};
 use crate::features::{Feature, NAME_BYTES};
 use crate::time::{Micros, Timestamp};
@@ -58,8 +58,8 @@ pub(super) enum JudgedBy {
     Level(Option<Micros>),
     /// By the slope of this attribute, likewise.
     Slope(Option<Micros>),
-    /// By something else, and how, where it was a bottleneck.
-    Other(Option<Elsewhere>),
+    /// By something else, and whether it was a bottleneck.
+    Other(bool),
 }
 
 impl Attribute {
@@ -99,11 +99,12 @@ impl Attribute {
         (all > 0.0).then(|| 1.0 - (within / within_freedom) / (all / (total - 1.0)))
     }
 
-    /// Returns the line through a number's durations.
+    /// Returns the line through a number's durations; none through a few values, between and beyond which
+    /// nothing is known.
     pub(super) fn line(&self) -> Option<(&Slope, Line)> {
         match &self.kind {
-            Kind::Number(slope) => slope.line().map(|line| (slope, line)),
-            Kind::Text { .. } => None,
+            Kind::Number(slope) if self.levels.len() >= LEVELS => slope.line().map(|line| (slope, line)),
+            Kind::Number(_) | Kind::Text { .. } => None,
         }
     }
 
@@ -122,15 +123,15 @@ impl Attribute {
     ) -> Kept {
         match (&mut self.kind, feature) {
             (Kind::Number(slope), Feature::Number(value)) => {
-                let most = match judged {
-                    JudgedBy::Slope(over) | JudgedBy::Level(over) => over,
-                    JudgedBy::Other(Some(_)) => most_believed(slope, *value),
-                    JudgedBy::Other(None) => None,
-                };
-                let beyond = most.is_some_and(|most| duration > most);
-                let lasting = matches!(judged, JudgedBy::Other(Some(Elsewhere { lasting: true, .. })));
-                if !(beyond && lasting) {
-                    slope.record(*value, most.map_or(duration, |most| duration.min(most)));
+                let expected = || slope.reference(&slope.line()?, *value);
+                match judged {
+                    JudgedBy::Slope(over) | JudgedBy::Level(over) => {
+                        slope.record(*value, over.map_or(duration, |limit| duration.min(limit)));
+                    }
+                    // Of a bottleneck that something else judged, a line believes what is near to it.
+                    JudgedBy::Other(true)
+                        if expected().is_some_and(|line| duration.as_f64() > BELIEVED * line.mean_us) => {}
+                    JudgedBy::Other(_) => slope.record(*value, duration),
                 }
             }
             (Kind::Text { returns, last }, Feature::Text(text)) => {
@@ -151,9 +152,7 @@ impl Attribute {
         if let Some(level) = self.position(feature).and_then(|at| self.levels.get_mut(at)) {
             match judged {
                 JudgedBy::Level(over) => level.learn_judged(at, duration, over),
-                JudgedBy::Slope(over) => {
-                    level.learn(at, over.map_or(duration, |limit| duration.min(limit)), None);
-                }
+                JudgedBy::Slope(over) => level.learn(at, duration, over.is_some()),
                 JudgedBy::Other(bottleneck) => level.learn(at, duration, bottleneck),
             }
         }
@@ -267,12 +266,6 @@ impl Attribute {
         let levels = (0..count).map(|_| Level::read(input, is_text)).collect::<Result<_, _>>()?;
         Ok(Self { name, levels, kind })
     }
-}
-
-/// Returns the most that a line believes of a bottleneck that something else judged.
-fn most_believed(slope: &Slope, value: f64) -> Option<Micros> {
-    let reference = slope.reference(&slope.line()?, value)?;
-    Some(Micros::from_f64(BELIEVED * reference.mean_us))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "values this near are one level")]

@@ -227,9 +227,8 @@ impl Baseline {
         let reference = self.admit(now, duration, over);
         let shift = self.learn_shift(sample);
         // While a slowdown lasts, what judged it does not learn from it.
-        let lasting = self.frozen.is_some();
-        if !(lasting && over.is_some() && sample.explained.is_some()) {
-            self.explainer.learn(sample, lasting);
+        if !(self.frozen.is_some() && over.is_some() && sample.explained.is_some()) {
+            self.explainer.learn(sample);
         }
         self.note_early(at);
         let closed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));

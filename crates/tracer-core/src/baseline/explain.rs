@@ -12,7 +12,7 @@
 use super::Sample;
 use super::attribute::{Attribute, JudgedBy, Kept, digest};
 use super::codec::{DecodeError, Reader, Writer};
-use super::level::{Elsewhere, KNOWN, Place};
+use super::level::{KNOWN, Place};
 use super::reference::Reference;
 use crate::features::{Feature, Features, VERSION};
 use crate::time::Timestamp;
@@ -122,8 +122,7 @@ impl Explainer {
     }
 
     /// Learns from a completed sample. `judged` says what judged it, and the limit if it was over it.
-    /// `lasting` says that a slowdown lasts.
-    pub(super) fn learn(&mut self, sample: &Sample<'_>, lasting: bool) {
+    pub(super) fn learn(&mut self, sample: &Sample<'_>) {
         let Sample { at, duration, over, explained: judged, features, .. } = *sample;
         for (name, feature) in features.iter() {
             let Some(place) = self.place_of(name, feature) else { continue };
@@ -131,7 +130,7 @@ impl Explainer {
             let judged = match judged.filter(|judged| judged.name == digest(name)) {
                 Some(Explained { form: Form::Level, .. }) => JudgedBy::Level(over),
                 Some(Explained { form: Form::Slope, .. }) => JudgedBy::Slope(over),
-                None => JudgedBy::Other(over.map(|limit| Elsewhere { limit, lasting })),
+                None => JudgedBy::Other(over.is_some()),
             };
             if attribute.learn(feature, at, duration, judged) == Kept::TooMany {
                 self.refuse(place);

@@ -19,15 +19,6 @@ const ACCEPTED: u8 = 100;
 /// How many times what it expects something believes of a bottleneck that it did not judge.
 pub(super) const BELIEVED: f64 = 2.0;
 
-/// A bottleneck as something else judged it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Elsewhere {
-    /// The limit that was crossed.
-    pub(super) limit: Micros,
-    /// Whether a slowdown lasts: the reference is frozen.
-    pub(super) lasting: bool,
-}
-
 /// Count, mean, and mean and spread of the logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub(super) struct LogSums {
@@ -154,20 +145,19 @@ impl Level {
 
     /// Learns from a sample that this level did not judge.
     ///
-    /// Of a bottleneck, a known level believes twice its own mean, and nothing beyond while a slowdown
-    /// lasts. A new number is believed as it is: inputs of a new size take their own time. A new text is
-    /// believed up to the limit that was crossed: where or by whom work was done must not excuse what was
-    /// slow from its first run.
-    pub(super) fn learn(&mut self, at: Timestamp, duration: Micros, bottleneck: Option<Elsewhere>) {
+    /// Of a bottleneck, a known level believes up to twice its own mean, and nothing beyond. A new number is
+    /// believed as it is: inputs of a new size take their own time. A new text learns from what was normal
+    /// only: where or by whom work was done must not excuse what was slow from its first run.
+    pub(super) fn learn(&mut self, at: Timestamp, duration: Micros, bottleneck: bool) {
         self.last_seen = self.last_seen.max(to_the_second(at));
-        let Some(Elsewhere { limit, lasting }) = bottleneck else { return self.sums.record(duration) };
-        let most = match self.place {
-            _ if self.is_known() => Micros::from_f64(BELIEVED * f64::from(self.sums.mean_us)),
-            Place::Text(_) => limit,
-            Place::Range(..) => duration,
+        let believed = match self.place {
+            _ if !bottleneck => true,
+            _ if self.is_known() => duration.as_f64() <= BELIEVED * f64::from(self.sums.mean_us),
+            Place::Range(..) => true,
+            Place::Text(_) => false,
         };
-        if !(lasting && duration > most) {
-            self.sums.record(duration.min(most));
+        if believed {
+            self.sums.record(duration);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod days;
 mod encoding;
+mod explain;
 mod sketch;
 
 use std::collections::BTreeMap;
