@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
-use tracer_alert::AbandonedExecutions;
+use tracer_alert::{AbandonedExecutions, Watchdog};
 use tracer_core::chain::Chain;
 use tracer_core::detect::{FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 use tracer_core::repository::{Repository, Retention};
@@ -28,6 +28,10 @@ use crate::metrics::Metrics;
 use crate::recording::Tracing;
 use crate::state::AppState;
 use crate::{shutdown, telemetry};
+
+/// Most running steps and executions that are looked at at once, and the part of the writer's queue that they may fill.
+const LOOKS: usize = 256;
+const LOOKS_SHARE: usize = 8;
 
 /// How often histograms are gathered and full rate buckets forgotten.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -122,7 +126,9 @@ impl App {
         };
         let silence = micros(settings.retention.abandoned_after);
         let background = Background {
-            abandoned: Arc::new(AbandonedExecutions::new(store, silence)),
+            abandoned: Arc::new(AbandonedExecutions::new(Arc::clone(&store), silence)),
+            watchdog: Arc::new(Watchdog::new(store, LOOKS.min(settings.store.queue / LOOKS_SHARE))),
+            watch_interval: settings.detection.watch_interval,
             tracing: tracing.clone(),
             metrics: Arc::clone(&metrics),
             retention,

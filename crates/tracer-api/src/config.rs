@@ -176,6 +176,9 @@ pub struct DetectionSettings {
     /// Excess over the average that is never a bottleneck.
     #[serde(deserialize_with = "values::duration")]
     pub min_excess: Duration,
+    /// How often what runs is looked at, where it is due.
+    #[serde(deserialize_with = "values::duration")]
+    pub watch_interval: Duration,
 }
 
 /// What is a bottleneck in the workflows and steps that match.
@@ -212,6 +215,7 @@ impl DetectFor {
             critical_factor: self.critical_factor.unwrap_or(general.critical_factor),
             min_samples: self.min_samples.unwrap_or(general.min_samples),
             min_excess: self.min_excess.unwrap_or(general.min_excess),
+            watch_interval: general.watch_interval,
         }
     }
 }
