@@ -83,7 +83,8 @@ impl Watchdog {
             }
             let (found, full) =
                 (steps.len() + executions.len(), steps.len().max(executions.len()) == PORTION);
-            let steps = steps.into_iter().map(|(execution, id)| Command::JudgeStep(JudgeStep { execution, id }));
+            let steps =
+                steps.into_iter().map(|(execution, id)| Command::JudgeStep(JudgeStep { execution, id }));
             let steps = self.send(steps, now, &mut report).await;
             let executions = executions.into_iter().map(|id| Command::JudgeExecution(JudgeExecution { id }));
             let executions = self.send(executions, now, &mut report).await;
@@ -120,8 +121,9 @@ impl Watchdog {
         match self.repository.record(request).await {
             Ok(answer) if answer.fresh => Ok(verdict_of(answer.outcome)),
             // It ended, or another replica looked, in the meantime.
-            Ok(_)
-            | Err(RepositoryError::Refused(Refusal::UnknownExecution | Refusal::UnknownStep)) => Ok(None),
+            Ok(_) | Err(RepositoryError::Refused(Refusal::UnknownExecution | Refusal::UnknownStep)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -218,7 +218,8 @@ impl Metrics {
     /// took.
     #[expect(clippy::unused_self, reason = "reads as the others do; its series have no labels")]
     pub fn watched(&self, looked_at: usize, lag: Micros, query: Duration) {
-        metrics::counter!("tracer_watchdog_looks_total").increment(u64::try_from(looked_at).unwrap_or(u64::MAX));
+        metrics::counter!("tracer_watchdog_looks_total")
+            .increment(u64::try_from(looked_at).unwrap_or(u64::MAX));
         metrics::histogram!("tracer_watchdog_lag_seconds").record(lag.as_secs_f64());
         metrics::histogram!("tracer_watchdog_query_duration_seconds").record(query.as_secs_f64());
     }
@@ -330,7 +331,9 @@ impl StepSeries {
 impl InFlightSeries {
     fn new(key: Option<&InFlightKey>) -> Self {
         let (workflow, step, kind) = match key {
-            Some((workflow, Some(step))) => (workflow.as_str(), step.as_str(), VerdictKind::StuckStep.as_str()),
+            Some((workflow, Some(step))) => {
+                (workflow.as_str(), step.as_str(), VerdictKind::StuckStep.as_str())
+            }
             Some((workflow, None)) => (workflow.as_str(), "", VerdictKind::StalledExecution.as_str()),
             None => (OTHER, OTHER, OTHER),
         };
@@ -357,9 +360,21 @@ fn describe() {
     histogram!("step_duration_seconds", Unit::Seconds, "Time of completed and failed steps.");
     counter!("step_errors_total", Unit::Count, "Steps that failed.");
     counter!("bottlenecks_total", Unit::Count, "Ended steps judged slower than their history.");
-    counter!("tracer_in_flight_bottlenecks_total", Unit::Count, "Verdicts on steps and executions while they ran.");
-    counter!("tracer_watchdog_looks_total", Unit::Count, "Running steps and executions looked at because they were due.");
-    histogram!("tracer_watchdog_lag_seconds", Unit::Seconds, "How long the longest overdue had been due when the watchdog looked.");
+    counter!(
+        "tracer_in_flight_bottlenecks_total",
+        Unit::Count,
+        "Verdicts on steps and executions while they ran."
+    );
+    counter!(
+        "tracer_watchdog_looks_total",
+        Unit::Count,
+        "Running steps and executions looked at because they were due."
+    );
+    histogram!(
+        "tracer_watchdog_lag_seconds",
+        Unit::Seconds,
+        "How long the longest overdue had been due when the watchdog looked."
+    );
     histogram!("tracer_watchdog_query_duration_seconds", Unit::Seconds, "Time to find what is due.");
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");

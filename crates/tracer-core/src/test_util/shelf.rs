@@ -95,9 +95,8 @@ impl Shelf {
             set.closings.insert(id, self.closing(id));
         }
         for id in needs.activities {
-            let steps = || self.steps.values().filter(|step| step.execution == id);
-            let changed_at = steps().map(|step| step.changed_at).max();
-            let judge_at = steps().filter_map(|step| step.judge_at).max();
+            let changed_at = self.steps_of(id).map(|step| step.changed_at).max();
+            let judge_at = self.steps_of(id).filter_map(|step| step.judge_at).max();
             set.activities.insert(id, Activity { changed_at, judge_at });
         }
         let mut made = Vec::new();
@@ -123,9 +122,13 @@ impl Shelf {
         (set, made)
     }
 
-    fn closing(&self, id: ExecutionId) -> Closing {
+    fn steps_of(&self, id: ExecutionId) -> impl Iterator<Item = &Step> {
         let from = (id, StepId::from_stored(0));
-        let steps = || self.steps.range(from..).take_while(|((of, _), _)| *of == id).map(|(_, step)| step);
+        self.steps.range(from..).take_while(move |((of, _), _)| *of == id).map(|(_, step)| step)
+    }
+
+    fn closing(&self, id: ExecutionId) -> Closing {
+        let steps = || self.steps_of(id);
         let completed = steps().filter(|step| step.status == StepStatus::Completed).count();
         Closing {
             running: steps().filter(|step| step.status == StepStatus::Running).cloned().collect(),
