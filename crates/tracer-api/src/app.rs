@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracer_alert::{AbandonedExecutions, Watchdog};
 use tracer_core::chain::Chain;
@@ -93,7 +94,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let served = server.await;
     stop.cancel();
     finish(&app, settings.server.shutdown_deadline).await;
-    tasks.shutdown().await;
+    settle(tasks).await;
     tracing::info!(event = "stopped", "stopped");
     served.context("serving failed")
 }
@@ -266,6 +267,14 @@ async fn finish(app: &App, deadline: Duration) {
     let flush = app.state.tracing.repository().shut_down();
     if tokio::time::timeout(deadline.max(LEAST_FLUSH), flush).await.is_err() {
         tracing::error!(event = "error", "what was accepted could not be written before the deadline");
+    }
+}
+
+/// Lets the tasks beside the requests end by themselves: a verdict that was written is yet to be told of.
+async fn settle(mut tasks: JoinSet<()>) {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LEAST_FLUSH, ended).await.is_err() {
+        tasks.shutdown().await;
     }
 }
 
