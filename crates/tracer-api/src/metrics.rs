@@ -216,7 +216,6 @@ impl Metrics {
 
     /// Takes what a round of the watchdog looked at, how long the longest overdue had been due, and how long finding it
     /// took.
-    #[expect(clippy::unused_self, reason = "reads as the others do; its series have no labels")]
     pub fn watched(&self, looked_at: usize, lag: Micros, query: Duration) {
         metrics::counter!("tracer_watchdog_looks_total")
             .increment(u64::try_from(looked_at).unwrap_or(u64::MAX));

@@ -35,6 +35,7 @@ pub struct Recorded<T> {
 }
 
 /// A step that runs, or one that was recorded whole.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way into an answer")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepRecorded {
     /// It runs.

@@ -115,7 +115,15 @@ mod tests {
 
     fn reference(mean_ms: u64, samples: u64) -> Reference {
         let mean = Micros::from_millis(mean_ms);
-        Reference { mean_us: mean.as_f64(), samples, stddev_us: 0.0, p50: mean, p95: mean, p99: mean, log_mad: 0.0 }
+        Reference {
+            mean_us: mean.as_f64(),
+            samples,
+            stddev_us: 0.0,
+            p50: mean,
+            p95: mean,
+            p99: mean,
+            log_mad: 0.0,
+        }
     }
 
     fn step(timeout_ms: Option<u64>, samples: u64) -> Standard {

@@ -11,8 +11,7 @@ use super::attributes;
 use super::error::StoreError;
 use super::row::{
     count, execution_status, features, optional_micros, optional_time, severity, stalled, stored,
-    stored_attributes,
-    stored_failure, stored_micros, text, time,
+    stored_attributes, stored_failure, stored_micros, text, time,
 };
 
 const LOAD: &str = "\

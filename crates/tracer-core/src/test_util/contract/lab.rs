@@ -242,7 +242,12 @@ impl Lab {
                 Some(format!("{} as a whole {}", stalled.workflow, verdict(Some(&stalled.bottleneck))))
             }
             Outcome::NothingNew => None,
-            other => panic!("not what looking says: {other:?}"),
+            Outcome::ExecutionStarted(_)
+            | Outcome::StepStarted(_)
+            | Outcome::StepEnded(_)
+            | Outcome::ExecutionEnded(_)
+            | Outcome::ExecutionRecorded { .. }
+            | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
         };
         assert_eq!(answer.fresh, told.is_some());
         told
