@@ -19,8 +19,8 @@ const EXECUTIONS: usize = 100;
 const STEPS_EACH: usize = 100;
 /// Looks under way at once, of each watchdog.
 const AT_A_TIME: usize = 256;
-/// Verdicts that the first replica tells of before it is lost.
-const TOLD: usize = 1_500;
+/// Verdicts that the first replica tells of before the other one begins to look, too.
+const TOLD: usize = 750;
 
 /// How often each step was told of.
 type Told = Arc<Mutex<BTreeMap<StepKey, usize>>>;
@@ -51,14 +51,14 @@ async fn start_steps(store: &dyn Repository) -> Vec<ExecutionId> {
 }
 
 /// Looks until nothing is due; `reached` hears when so many were told of.
-async fn look(store: Arc<dyn Repository>, told: Told, reached: Arc<Notify>) {
+async fn look(store: Arc<dyn Repository>, told: Told, many: usize, reached: Arc<Notify>) {
     let watchdog = Watchdog::new(store, AT_A_TIME);
     let mut said = 0;
     let report = |verdict: &Verdict| {
         let Verdict::StepStuck(stuck) = verdict else { return };
         *told.lock().unwrap().entry((stuck.execution, stuck.id)).or_default() += 1;
         said += 1;
-        if said == TOLD {
+        if said == many {
             reached.notify_one();
         }
     };
@@ -74,8 +74,10 @@ async fn ten_thousand_crossings_are_each_said_once_though_one_of_two_replicas_is
     clock.advance(ms(250));
 
     let (by_lost, by_kept, reached) = (Told::default(), Told::default(), Arc::new(Notify::new()));
-    let doomed = tokio::spawn(look(Arc::clone(&lost), Arc::clone(&by_lost), Arc::clone(&reached)));
-    let other = tokio::spawn(look(Arc::clone(&kept), Arc::clone(&by_kept), Arc::default()));
+    let doomed = tokio::spawn(look(Arc::clone(&lost), Arc::clone(&by_lost), TOLD, Arc::clone(&reached)));
+    reached.notified().await;
+    // From now on both look at the same; the first one is lost as soon as the second one has told of something.
+    let other = tokio::spawn(look(Arc::clone(&kept), Arc::clone(&by_kept), 1, Arc::clone(&reached)));
     reached.notified().await;
     doomed.abort();
     assert!(doomed.await.unwrap_err().is_cancelled(), "it was still looking");
@@ -84,7 +86,7 @@ async fn ten_thousand_crossings_are_each_said_once_though_one_of_two_replicas_is
     // What the lost one had handed to its writer may be under way yet: a restarted one finds what is left.
     let restarted = replica(&database, &clock).await;
     let after = Told::default();
-    look(Arc::clone(&restarted), Arc::clone(&after), Arc::default()).await;
+    look(Arc::clone(&restarted), Arc::clone(&after), 1, Arc::default()).await;
     assert_eq!(after.lock().unwrap().len(), 0, "nothing is left, and nothing is repeated");
 
     let (by_lost, by_kept) = (by_lost.lock().unwrap().clone(), by_kept.lock().unwrap().clone());
