@@ -176,7 +176,16 @@ fn documented_metrics_exist(sources: &[Source]) -> Vec<String> {
 /// Returns the words of a text that look like metrics of this project, without a histogram's endings.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let families = ["tracer_writer_", "tracer_store_", "tracer_http_", "workflow_", "step_", "bottlenecks_"];
+    let families = [
+        "tracer_writer_",
+        "tracer_store_",
+        "tracer_http_",
+        "tracer_in_flight_",
+        "tracer_watchdog_",
+        "workflow_",
+        "step_",
+        "bottlenecks_",
+    ];
     let endings = ["_total", "_seconds", "_seconds_bucket", "_seconds_sum", "_seconds_count"];
     let is_metric = |word: &&str| {
         families.iter().any(|family| word.starts_with(family))

@@ -79,7 +79,10 @@ impl AbandonedExecutions {
                 | Outcome::StepStarted(_)
                 | Outcome::StepEnded(_)
                 | Outcome::ExecutionRecorded { .. }
-                | Outcome::Rebaselined => Ok(None),
+                | Outcome::Rebaselined
+                | Outcome::StepStuck(_)
+                | Outcome::ExecutionStalled(_)
+                | Outcome::NothingNew => Ok(None),
             },
             // Somebody else ended it in the meantime, which is just as well.
             Ok(_)

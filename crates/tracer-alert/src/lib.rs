@@ -6,5 +6,7 @@
 //! Not here: what is too long (`tracer_core::detect`), or how often to look (`tracer-api`).
 
 mod abandoned;
+mod watchdog;
 
 pub use abandoned::AbandonedExecutions;
+pub use watchdog::{Round, Verdict, Watchdog};

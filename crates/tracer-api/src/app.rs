@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracer_alert::AbandonedExecutions;
+use tracer_alert::{AbandonedExecutions, Watchdog};
 use tracer_core::chain::Chain;
 use tracer_core::detect::Policy;
 use tracer_core::repository::{Repository, Retention};
@@ -29,6 +30,10 @@ use crate::policy::policy;
 use crate::recording::Tracing;
 use crate::state::AppState;
 use crate::{shutdown, telemetry};
+
+/// Most running steps and executions that are looked at at once, and the part of the writer's queue that they may fill.
+const LOOKS: usize = 256;
+const LOOKS_SHARE: usize = 8;
 
 /// How often histograms are gathered and full rate buckets forgotten.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -90,7 +95,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let served = server.await;
     stop.cancel();
     finish(&app, settings.server.shutdown_deadline).await;
-    tasks.shutdown().await;
+    settle(tasks).await;
     tracing::info!(event = "stopped", "stopped");
     served.context("serving failed")
 }
@@ -123,7 +128,9 @@ impl App {
         };
         let silence = micros(settings.retention.abandoned_after);
         let background = Background {
-            abandoned: Arc::new(AbandonedExecutions::new(store, silence)),
+            abandoned: Arc::new(AbandonedExecutions::new(Arc::clone(&store), silence)),
+            watchdog: Arc::new(Watchdog::new(store, LOOKS.min(settings.store.queue / LOOKS_SHARE))),
+            watch_interval: settings.detection.watch_interval,
             tracing: tracing.clone(),
             metrics: Arc::clone(&metrics),
             retention,
@@ -240,6 +247,14 @@ async fn finish(app: &App, deadline: Duration) {
     let flush = app.state.tracing.repository().shut_down();
     if tokio::time::timeout(deadline.max(LEAST_FLUSH), flush).await.is_err() {
         tracing::error!(event = "error", "what was accepted could not be written before the deadline");
+    }
+}
+
+/// Lets the tasks beside the requests end by themselves: a verdict that was written is yet to be told of.
+async fn settle(mut tasks: JoinSet<()>) {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LEAST_FLUSH, ended).await.is_err() {
+        tasks.shutdown().await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What runs beside the requests: retention, abandoned executions, and numbers of the database.
+//! What runs beside the requests: retention, abandoned executions, the watchdog, and numbers of the database.
 //!
 //! Each task is an idempotent function without input, called again and again until the service stops.
 //! A failure is logged and is the next call's to mend; replicas may all run all of them.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracer_alert::AbandonedExecutions;
+use tracer_alert::{AbandonedExecutions, Watchdog};
 use tracer_core::chain::Chain;
 use tracer_core::repository::{RepositoryError, Retention};
 
@@ -35,6 +35,10 @@ pub struct Background {
     pub retention: Retention,
     /// Closes executions that fell silent.
     pub abandoned: Arc<AbandonedExecutions>,
+    /// Looks at what runs and is due.
+    pub watchdog: Arc<Watchdog>,
+    /// How often it does.
+    pub watch_interval: Duration,
     /// How often numbers of the database are asked for.
     pub refresh: Duration,
 }
@@ -54,6 +58,11 @@ impl Background {
         tasks.spawn(every(ABANDONED_PERIOD, "abandoned executions", stop.clone(), move || {
             let this = Arc::clone(&this);
             async move { this.close_abandoned().await }
+        }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(shared.watch_interval, "watchdog", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.watch().await }
         }));
         let this = Arc::clone(&shared);
         tasks.spawn(every(shared.refresh, "active workflows", stop.clone(), move || {
@@ -94,6 +103,16 @@ impl Background {
         self.abandoned.close(|ended| self.tracing.report_abandoned(ended, &failure)).await
     }
 
+    /// Looks at the steps and executions that run and are due, and tells of each new verdict.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; what was not looked at is due the next time.
+    pub async fn watch(&self) -> Result<(), RepositoryError> {
+        let round = self.watchdog.look(|verdict| self.tracing.report_in_flight(verdict)).await?;
+        self.metrics.watched(round.looked_at, round.lag, round.query);
+        Ok(())
+    }
+
     /// Counts the executions that run.
     ///
     /// # Errors
@@ -113,12 +132,23 @@ where
     let mut tick = tokio::time::interval(period);
     // A call that took longer than its period is not made up for.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failed: u64 = 0;
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        if let Err(error) = run().await
+        match run().await {
+            Ok(()) if failed > 0 => {
+                tracing::info!(event = "background", task = name, failed, "a background task succeeds again");
+                failed = 0;
+            }
+            Ok(()) => {}
             // A store that is being closed refuses what was under way.
-            && !stop.is_cancelled()
-        {
-            tracing::warn!(event = "background", task = name, error = %Chain(&error), "a background task failed");
+            Err(_) if stop.is_cancelled() => {}
+            Err(error) => {
+                // One line per outage: some of them run every second.
+                if failed == 0 {
+                    tracing::warn!(event = "background", task = name, error = %Chain(&error), "a background task failed");
+                }
+                failed += 1;
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracer_core::detect::Severity;
+use tracer_core::detect::{Severity, VerdictKind};
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::name::{StepName, StepType, WorkflowName};
 use tracer_core::step::StepStatus;
@@ -32,6 +32,8 @@ const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// Bytes of a bucket's line besides the labels' values, with a number of ten digits: of a step, of a workflow.
 const STEP_LINE_BYTES: usize = 95;
 const WORKFLOW_LINE_BYTES: usize = 75;
+/// Bytes of a counter's line of what is in flight, besides its names.
+const IN_FLIGHT_LINE_BYTES: usize = 125;
 /// Lines of a histogram besides its buckets: `+Inf`, sum, count.
 const EXTRA_LINES: usize = 3;
 
@@ -44,6 +46,7 @@ pub struct Metrics {
     recorder: PrometheusHandle,
     workflows: Series<WorkflowName, WorkflowSeries>,
     steps: Series<StepKey, StepSeries>,
+    in_flight: Series<InFlightKey, InFlightSeries>,
     active: Mutex<ActiveWorkflows>,
     requests: RwLock<HashMap<String, Route>>,
     dropped_lines: OnceLock<DroppedLines>,
@@ -51,6 +54,8 @@ pub struct Metrics {
 }
 
 type StepKey = (WorkflowName, StepName, StepType);
+/// Without a step: the execution as a whole.
+type InFlightKey = (WorkflowName, Option<StepName>);
 
 #[derive(Debug)]
 struct WorkflowSeries {
@@ -63,6 +68,12 @@ struct WorkflowSeries {
 struct StepSeries {
     duration: Histogram,
     errors: Counter,
+    warning: Counter,
+    critical: Counter,
+}
+
+#[derive(Debug)]
+struct InFlightSeries {
     warning: Counter,
     critical: Counter,
 }
@@ -120,13 +131,16 @@ impl Metrics {
     }
 
     fn over(recorder: PrometheusHandle, settings: &MetricSettings) -> Self {
-        // A fifth for workflows, three quarters for steps; the rest is for the service's own, whose names are ours.
+        // A fifth for workflows, three quarters for steps, a fortieth for the few that were stuck; the rest is for the
+        // service's own, whose names are ours.
         let (workflow_bytes, step_bytes) = (settings.max_bytes / 5, settings.max_bytes / 4 * 3);
+        let in_flight_bytes = settings.max_bytes / 40;
         metrics::gauge!("tracer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Self {
             recorder,
             workflows: Series::new(settings.workflow_series, workflow_bytes),
             steps: Series::new(settings.step_series, step_bytes),
+            in_flight: Series::new(settings.step_series, in_flight_bytes),
             active: Mutex::new(ActiveWorkflows::new(settings.refresh * 3)),
             requests: RwLock::default(),
             dropped_lines: OnceLock::new(),
@@ -176,6 +190,37 @@ impl Metrics {
             Some(Severity::Critical) => series.critical.increment(1),
             None => {}
         }
+    }
+
+    /// Counts a verdict on a step that runs.
+    pub fn stuck(&self, workflow: &WorkflowName, step: &StepName, severity: Severity) {
+        self.in_flight((workflow.clone(), Some(step.clone())), severity);
+    }
+
+    /// Counts a verdict on an execution of which nothing is heard.
+    pub fn stalled(&self, workflow: &WorkflowName, severity: Severity) {
+        self.in_flight((workflow.clone(), None), severity);
+    }
+
+    fn in_flight(&self, key: InFlightKey, severity: Severity) {
+        let bytes = || {
+            let step = key.1.as_ref().map_or(0, |step| escaped_len(step.as_str()));
+            2 * (IN_FLIGHT_LINE_BYTES + escaped_len(key.0.as_str()) + step)
+        };
+        let series = self.in_flight.get(&key, bytes, InFlightSeries::new);
+        match severity {
+            Severity::Warning => series.warning.increment(1),
+            Severity::Critical => series.critical.increment(1),
+        }
+    }
+
+    /// Takes what a round of the watchdog looked at, how long the longest overdue had been due, and how long finding it
+    /// took.
+    pub fn watched(&self, looked_at: usize, lag: Micros, query: Duration) {
+        metrics::counter!("tracer_watchdog_looks_total")
+            .increment(u64::try_from(looked_at).unwrap_or(u64::MAX));
+        metrics::histogram!("tracer_watchdog_lag_seconds").record(lag.as_secs_f64());
+        metrics::histogram!("tracer_watchdog_query_duration_seconds").record(query.as_secs_f64());
     }
 
     /// Takes the number of running executions by workflow, as the database said at `now`.
@@ -282,6 +327,21 @@ impl StepSeries {
     }
 }
 
+impl InFlightSeries {
+    fn new(key: Option<&InFlightKey>) -> Self {
+        let (workflow, step, kind) = match key {
+            Some((workflow, Some(step))) => {
+                (workflow.as_str(), step.as_str(), VerdictKind::StuckStep.as_str())
+            }
+            Some((workflow, None)) => (workflow.as_str(), "", VerdictKind::StalledExecution.as_str()),
+            None => (OTHER, OTHER, OTHER),
+        };
+        let (workflow, step) = (workflow.to_owned(), step.to_owned());
+        let counter = |severity: Severity| metrics::counter!("tracer_in_flight_bottlenecks_total", "workflow_name" => workflow.clone(), "step_name" => step.clone(), "kind" => kind, "severity" => severity.as_str());
+        Self { warning: counter(Severity::Warning), critical: counter(Severity::Critical) }
+    }
+}
+
 /// Returns an exporter whose histograms are histograms: domain durations by the setting's buckets, what is the
 /// service's own by its.
 fn builder(buckets: &[f64]) -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
@@ -299,6 +359,22 @@ fn describe() {
     histogram!("step_duration_seconds", Unit::Seconds, "Time of completed and failed steps.");
     counter!("step_errors_total", Unit::Count, "Steps that failed.");
     counter!("bottlenecks_total", Unit::Count, "Ended steps judged slower than their history.");
+    counter!(
+        "tracer_in_flight_bottlenecks_total",
+        Unit::Count,
+        "Verdicts on steps and executions while they ran."
+    );
+    counter!(
+        "tracer_watchdog_looks_total",
+        Unit::Count,
+        "Running steps and executions looked at because they were due."
+    );
+    histogram!(
+        "tracer_watchdog_lag_seconds",
+        Unit::Seconds,
+        "How long the longest overdue had been due when the watchdog looked."
+    );
+    histogram!("tracer_watchdog_query_duration_seconds", Unit::Seconds, "Time to find what is due.");
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
     gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");

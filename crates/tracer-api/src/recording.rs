@@ -9,6 +9,7 @@ mod report;
 
 use std::sync::Arc;
 
+use tracer_alert::Verdict;
 use tracer_core::clock::Clock;
 use tracer_core::detect::Policy;
 use tracer_core::failure::Failure;
@@ -34,6 +35,7 @@ pub struct Recorded<T> {
 }
 
 /// A step that runs, or one that was recorded whole.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way into an answer")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepRecorded {
     /// It runs.
@@ -146,7 +148,10 @@ impl Tracing {
             Outcome::ExecutionStarted(_)
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
-            | Outcome::Rebaselined => return Err(unexpected("start a step")),
+            | Outcome::Rebaselined
+            | Outcome::StepStuck(_)
+            | Outcome::ExecutionStalled(_)
+            | Outcome::NothingNew => return Err(unexpected("start a step")),
         };
         match &value {
             StepRecorded::Started(step) if fresh => self.report.step_started(step),
@@ -195,6 +200,11 @@ impl Tracing {
     /// duration of its workflow, and is not counted as one.
     pub fn report_abandoned(&self, ended: &ExecutionEnded, failure: &Failure) {
         self.report.execution_ended(ended, None, &Cause::of(Some(failure)));
+    }
+
+    /// Tells of a verdict on something that still runs.
+    pub fn report_in_flight(&self, verdict: &Verdict) {
+        self.report.in_flight(verdict);
     }
 
     /// Records a finished execution that another system observed, or that is to be history: silently.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::baseline::Ending;
-use crate::detect::Severity;
+use crate::detect::{Bottleneck, Severity};
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, Traceparent};
 use crate::name::{CorrelationId, Version, WorkflowName};
@@ -134,6 +134,10 @@ pub struct Execution {
     pub steps_completed: u64,
     /// The worst verdict among its steps so far.
     pub worst: Option<Severity>,
+    /// The verdict that nothing has been heard of it for too long, while that is so.
+    pub stalled: Option<Bottleneck>,
+    /// When it is to be looked at while it runs: a wake-up, not a verdict.
+    pub judge_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

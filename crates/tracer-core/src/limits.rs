@@ -42,6 +42,15 @@ pub const DURATION_DAYS: u64 = 400;
 /// How far ahead of the service's clock a given time may lie, in hours.
 pub const FUTURE_HOURS: i64 = 24;
 
+/// What began longer before it was recorded is old work, in minutes: nothing is said of it while it
+/// runs, because whoever tells of it only now is importing.
+pub const OLD_WORK_MINUTES: u64 = 15;
+/// When what has too little history to be judged is looked at for the first time while it runs, in
+/// seconds; the interval doubles from look to look.
+pub const FIRST_LOOK_SECS: u64 = 60;
+/// The longest interval between two such looks, in seconds.
+pub const LONGEST_LOOK_SECS: u64 = 3_600;
+
 /// Most rows that one page of a listing holds, and the number when the client names none.
 pub const PAGE_ROWS: usize = 1_000;
 /// Rows in one page when the client does not say.

@@ -13,13 +13,13 @@ use thiserror::Error;
 use crate::baseline::Baseline;
 use crate::clock::Clock;
 use crate::cohort::BaselineKey;
-use crate::detect::Severity;
+use crate::detect::{Bottleneck, Severity};
 use crate::eta::PastRun;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::name::{CorrelationId, StepName, WorkflowName};
-use crate::record::{Answer, Refusal, Request};
+use crate::record::{Answer, Refusal, Request, StepKey};
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
 
@@ -102,6 +102,8 @@ pub struct BottleneckSteps {
     pub judged: Vec<Step>,
     /// Running steps, earliest start first; at most [`crate::limits::STEPS_SHOWN`].
     pub running: Vec<Step>,
+    /// The verdict on the execution as a whole, while it is silent.
+    pub stalled: Option<Bottleneck>,
 }
 
 /// The histories of a workflow.
@@ -217,6 +219,31 @@ pub struct Pruned {
     pub idempotency_keys: u64,
 }
 
+/// What runs and is to be looked at: its `judge_at` has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Steps, the longest overdue first.
+    pub steps: Vec<StepKey>,
+    /// Executions, the longest overdue first.
+    pub executions: Vec<ExecutionId>,
+    /// When the longest overdue of all was to be looked at; none if nothing is due.
+    pub since: Option<Timestamp>,
+}
+
+impl Due {
+    /// Puts together what was found, each with when it was to be looked at.
+    #[must_use]
+    pub fn of(steps: Vec<(Timestamp, StepKey)>, executions: Vec<(Timestamp, ExecutionId)>) -> Self {
+        let since = steps.first().map(|first| first.0).into_iter();
+        let since = since.chain(executions.first().map(|first| first.0)).min();
+        Self {
+            steps: steps.into_iter().map(|(_, key)| key).collect(),
+            executions: executions.into_iter().map(|(_, id)| id).collect(),
+            since,
+        }
+    }
+}
+
 /// How a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
@@ -255,6 +282,10 @@ pub trait Upkeep: Send + Sync {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<ExecutionId>, RepositoryError>;
+
+    /// Returns at most `limit` running steps, and as many running executions, that were to be looked at
+    /// at `now` or before. What it costs grows with what is due, not with what is stored or runs.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, RepositoryError>;
 
     /// Writes what was accepted, and refuses what comes after; returns when all of it is answered.
     async fn shut_down(&self);

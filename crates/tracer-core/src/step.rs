@@ -114,11 +114,11 @@ pub struct Step {
     pub attributes: Attributes,
     /// Why it failed.
     pub failure: Option<Failure>,
-    /// The verdict, if it was judged WARNING or CRITICAL.
+    /// The verdict, if it was judged WARNING or CRITICAL: while it ran, until its own end replaces it.
     pub bottleneck: Option<Bottleneck>,
     /// When a running step is to be looked at: a wake-up, not a verdict.
     pub judge_at: Option<Timestamp>,
-    /// When this service last wrote it.
+    /// When its client last told of it: looking at it while it runs is no sign of life.
     pub changed_at: Timestamp,
 }
 

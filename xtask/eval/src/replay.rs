@@ -233,6 +233,9 @@ fn is_flagged(answer: &Answer) -> bool {
         | Outcome::StepStarted(_)
         | Outcome::ExecutionEnded(_)
         | Outcome::ExecutionRecorded { .. }
-        | Outcome::Rebaselined => false,
+        | Outcome::Rebaselined
+        | Outcome::StepStuck(_)
+        | Outcome::ExecutionStalled(_)
+        | Outcome::NothingNew => false,
     }
 }

@@ -56,6 +56,9 @@ pub struct DetectionSettings {
     pub confirm: [u8; 2],
     /// Least factor that is a regression; above 1.
     pub min_shift: f64,
+    /// How often what runs is looked at, where it is due.
+    #[serde(deserialize_with = "values::duration")]
+    pub watch_interval: Duration,
 }
 
 /// What is a bottleneck in the workflows and steps that match.
@@ -128,6 +131,7 @@ impl DetectFor {
             cohort: self.cohort.clone().unwrap_or_else(|| general.cohort.clone()),
             confirm: self.confirm.unwrap_or(general.confirm),
             min_shift: self.min_shift.unwrap_or(general.min_shift),
+            watch_interval: general.watch_interval,
         }
     }
 }

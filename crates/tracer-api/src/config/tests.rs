@@ -113,6 +113,10 @@ fn a_wrong_value_is_named_with_its_source_and_what_is_expected() {
         ("[[detect]]\nwarning_factor = 4", "`detect[0].critical_factor`: must not be below warning_factor"),
         ("[retention]\ndetail = \"1s\"", "`retention.detail`: must lie between 86400s and 3153600000 s"),
         (
+            "[detection]\nwatch_interval = \"99ms\"",
+            "`detection.watch_interval`: must lie between 100ms and 60 s",
+        ),
+        (
             "[metrics]\nduration_buckets = [2, 1]",
             "`metrics.duration_buckets`: must be positive numbers, each above the one before",
         ),

@@ -75,6 +75,7 @@ fn durations(settings: &Settings) -> Result<(), Fault> {
         ("retention.detail", settings.retention.detail, DAY, DAY * 36_500),
         ("retention.aggregates", settings.retention.aggregates, DAY, DAY * 36_500),
         ("retention.abandoned_after", settings.retention.abandoned_after, second, DAY * 36_500),
+        ("detection.watch_interval", settings.detection.watch_interval, milli * 100, second * 60),
         ("metrics.refresh", settings.metrics.refresh, second, HOUR),
         ("server.keep_alive", settings.server.keep_alive, second, DAY),
         ("server.request_timeout", settings.server.request_timeout, milli, HOUR),

@@ -222,7 +222,8 @@ pub(super) fn place_of(step: &Step) -> StepCursor {
 
 /// Name the steps of an execution that took, or are taking, too long.
 ///
-/// Ended steps have the verdict of their end; running ones are judged by the time elapsed now.
+/// Ended steps have the verdict of their end; running ones are judged by the time elapsed now. An execution of which
+/// nothing has been heard for too long comes last.
 #[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
     responses((status = 200, description = "Its bottlenecks.", body = BottlenecksView), AskErrors))]
 #[get("/workflows/{workflow_id}/bottlenecks")]
@@ -245,8 +246,9 @@ async fn judged(tracing: &Tracing, id: ExecutionId) -> Result<BottlenecksView, A
     });
     let mut all: Vec<_> = ended.chain(running).collect();
     all.sort_by_key(|(started_at, id, _, _)| (*started_at, *id));
-    let bottlenecks =
-        all.into_iter().map(|(_, id, name, verdict)| BottleneckView::new(id, name, &verdict)).collect();
+    let steps = all.into_iter().map(|(_, id, name, verdict)| BottleneckView::new(id, name, &verdict));
+    let whole = found.stalled.as_ref().map(BottleneckView::of_execution);
+    let bottlenecks = steps.chain(whole).collect();
     Ok(BottlenecksView { workflow_id: id, workflow_name: found.workflow, bottlenecks })
 }
 
@@ -273,8 +275,10 @@ async fn judge_running(
     let now = tracing.now();
     let verdicts = asked.iter().filter_map(|(step, features, plan, whole, cohort)| {
         let cohort = cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baselines.get(key)?)));
-        let histories = Histories { whole: baselines.get(whole)?, cohort, began: Some(step.started_at) };
-        let verdict = plan.compare(histories, features)?.judge(now.since(step.started_at), features, true)?;
+        let began = Some(step.started_at);
+        let histories = baselines.get(whole).map(|whole| Histories { whole, cohort, began });
+        let comparison = histories.and_then(|histories| plan.compare(histories, features));
+        let verdict = plan.judge_running(comparison.as_ref(), now.since(step.started_at), features)?;
         Some((step.started_at, step.id, step.name.clone(), verdict))
     });
     Ok(verdicts.collect())

@@ -95,6 +95,8 @@ fn the_scrape_stays_below_two_megabytes_with_any_names() {
                 let long = Micros::from_days(300);
                 metrics.execution_ended(&workflow(&name), ExecutionStatus::Completed, Some(long));
                 end_step(metrics, &name, &name, 1_234_567, Some(Severity::Warning));
+                metrics.stuck(&workflow(&name), &StepName::new(&name).unwrap(), Severity::Critical);
+                metrics.stalled(&workflow(&name), Severity::Warning);
             }
             metrics.set_active(
                 Instant::now(),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tracer_alert::Verdict;
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::failure::Failure;
 use tracer_core::record::{ExecutionEnded, ExecutionStarted, Rebaseline, StepEnded, StepStarted};
@@ -135,6 +136,42 @@ impl Report {
                 "execution failed"
             ),
             ExecutionStatus::Running | ExecutionStatus::Completed | ExecutionStatus::Cancelled => {}
+        }
+    }
+
+    /// Something that runs got a verdict, or a worse one.
+    pub(super) fn in_flight(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::StepStuck(stuck) => {
+                let found = &stuck.bottleneck;
+                self.metrics.stuck(&stuck.workflow, &stuck.name, found.severity);
+                warn!(
+                    event = found.kind.as_str(),
+                    execution_id = %stuck.execution,
+                    workflow_name = %stuck.workflow,
+                    step_id = %stuck.id,
+                    step_name = %stuck.name,
+                    duration_ms = found.duration.as_millis(),
+                    severity = found.severity.as_str(),
+                    historical_avg_ms = found.historical_avg.as_millis(),
+                    factor = found.factor(),
+                    "step is stuck"
+                );
+            }
+            Verdict::ExecutionStalled(stalled) => {
+                let found = &stalled.bottleneck;
+                self.metrics.stalled(&stalled.workflow, found.severity);
+                warn!(
+                    event = found.kind.as_str(),
+                    execution_id = %stalled.id,
+                    workflow_name = %stalled.workflow,
+                    duration_ms = found.duration.as_millis(),
+                    severity = found.severity.as_str(),
+                    historical_avg_ms = found.historical_avg.as_millis(),
+                    factor = found.factor(),
+                    "nothing is heard of an execution"
+                );
+            }
         }
     }
 

@@ -39,7 +39,8 @@ async fn the_example_of_the_original_is_critical() {
     }
     let slow = service.took(&execution, "data_transform", 2100).await;
     let expected = json!({
-        "step_id": slow["step_id"], "step_name": "data_transform", "duration_ms": 2100, "historical_avg_ms": 420,
+        "kind": "slow_step", "step_id": slow["step_id"], "step_name": "data_transform", "duration_ms": 2100,
+        "historical_avg_ms": 420,
         "severity": "CRITICAL", "factor": 5.0, "samples": 5, "p95_ms": slow["bottleneck"]["p95_ms"],
         "cohort": null, "in_flight": false,
     });
@@ -72,7 +73,8 @@ async fn a_running_step_is_judged_by_the_time_elapsed() {
     service.advance(500);
     let found = bottlenecks().await;
     let expected = json!([{
-        "step_id": id_of(&step), "step_name": "load", "duration_ms": 2500, "historical_avg_ms": 1000,
+        "kind": "stuck_step", "step_id": id_of(&step), "step_name": "load", "duration_ms": 2500,
+        "historical_avg_ms": 1000,
         "severity": "WARNING", "factor": 2.5, "samples": 5, "p95_ms": found[0]["p95_ms"], "cohort": null, "in_flight": true,
     }]);
     assert_eq!(found, expected);

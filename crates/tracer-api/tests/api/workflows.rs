@@ -99,7 +99,8 @@ async fn what_a_client_gives_is_shown_again() {
         "started_at": "2026-01-31T09:00:00.000Z", "ended_at": "2026-01-31T09:00:02.500Z", "total_duration_ms": 2500,
         "steps_completed": 0, "worst_bottleneck": null, "correlation_id": "order-4711", "version": "1.4",
         "attributes": {"region": "eu", "rows": 3}, "parent_workflow_id": id_of(&parent),
-        "linked_traceparent": upstream, "simulated": false, "error": null, "traceparent": started["traceparent"],
+        "linked_traceparent": upstream, "simulated": false, "stalled": null, "error": null,
+        "traceparent": started["traceparent"],
         "input": {"path": ["x", null, 1.5]}, "output": [1, "two"], "steps": [], "next_cursor": null,
     });
     assert_eq!(shown, expected);

@@ -6,6 +6,7 @@
 
 mod comparison;
 mod factor_of_mean;
+mod in_flight;
 mod policy;
 mod quantile;
 mod regression;
@@ -15,9 +16,10 @@ mod verdict;
 
 pub use comparison::{ComparedWith, Comparison, Histories, told_number, told_range};
 pub use factor_of_mean::FactorOfMean;
+pub use in_flight::Standard;
 pub use policy::{Confirmation, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 pub use quantile::Quantile;
 pub use regression::Regression;
 pub use robust::Robust;
 pub use rule::{Limits, Rule};
-pub use verdict::{Bottleneck, Severity};
+pub use verdict::{Bottleneck, Severity, VerdictKind};

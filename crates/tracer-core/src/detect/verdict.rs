@@ -46,22 +46,57 @@ impl Severity {
     }
 }
 
-/// The verdict on a step judged WARNING or CRITICAL, with what it was judged against.
+/// What a verdict is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// A step that has ended and took too long.
+    #[default]
+    SlowStep,
+    /// A step that runs, and has taken too long already.
+    StuckStep,
+    /// An execution that runs, and of which nothing has been heard for too long.
+    StalledExecution,
+}
+
+impl VerdictKind {
+    /// Returns the kind as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowStep => "slow_step",
+            Self::StuckStep => "stuck_step",
+            Self::StalledExecution => "stalled_execution",
+        }
+    }
+
+    /// Returns the kind of a verdict on a step, given while it ran or at its end.
+    #[must_use]
+    pub const fn of_step(in_flight: bool) -> Self {
+        if in_flight { Self::StuckStep } else { Self::SlowStep }
+    }
+}
+
+/// The verdict on what was judged WARNING or CRITICAL, with what it was judged against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bottleneck {
+    /// What it is about. Of verdicts that were stored before there were kinds: a slow step.
+    #[serde(default)]
+    pub kind: VerdictKind,
     /// How bad.
     pub severity: Severity,
-    /// The duration judged: of the whole step, or what had elapsed of a running one.
+    /// The duration judged: of the whole step, what had elapsed of a running one, or how long an
+    /// execution had been silent.
     pub duration: Micros,
-    /// The reference's mean when it was judged.
+    /// The reference's mean when it was judged; zero where there was none, and a fixed time judged.
     pub historical_avg: Micros,
-    /// Samples in the reference.
+    /// Samples in the reference; zero where there was none.
     pub samples: u64,
     /// The reference's 95th percentile.
     pub p95: Micros,
     /// What made the history comparable; the whole history if empty.
     pub cohort: Cohort,
-    /// Whether the step was still running.
+    /// Whether it was still running.
     pub in_flight: bool,
 }
 
@@ -70,6 +105,7 @@ impl Bottleneck {
     #[must_use]
     pub fn new(severity: Severity, duration: Micros, reference: &Reference, in_flight: bool) -> Self {
         Self {
+            kind: VerdictKind::of_step(in_flight),
             severity,
             duration,
             historical_avg: Micros::from_f64(reference.mean_us),
@@ -80,10 +116,34 @@ impl Bottleneck {
         }
     }
 
+    /// Puts a verdict together on something that runs; without a reference it is judged by a fixed
+    /// time, and compared with nothing.
+    #[must_use]
+    pub fn in_flight(
+        kind: VerdictKind,
+        severity: Severity,
+        duration: Micros,
+        reference: Option<&Reference>,
+    ) -> Self {
+        Self {
+            kind,
+            severity,
+            duration,
+            historical_avg: reference.map_or(Micros::ZERO, |known| Micros::from_f64(known.mean_us)),
+            samples: reference.map_or(0, |known| known.samples),
+            p95: reference.map_or(Micros::ZERO, |known| known.p95),
+            cohort: Cohort::default(),
+            in_flight: true,
+        }
+    }
+
     /// Returns the duration as a multiple of the average, to two decimals; an average of nothing
-    /// counts as a microsecond, so that the factor stays a number.
+    /// counts as a microsecond, so that the factor stays a number. Compared with nothing, it is 0.
     #[must_use]
     pub fn factor(&self) -> f64 {
+        if self.samples == 0 {
+            return 0.0;
+        }
         let factor = self.duration.as_f64() / self.historical_avg.as_f64().max(1.0);
         (factor * 100.0).round() / 100.0
     }

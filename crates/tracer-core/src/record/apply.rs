@@ -10,6 +10,7 @@ use super::needs::{key_of, sample_time};
 use super::outcome::{
     Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted,
 };
+use super::watch::{self, hear_from};
 use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
@@ -24,10 +25,7 @@ use crate::features::Features;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
 use crate::step::{Step, StepStatus, StepTimes};
-use crate::time::{Micros, Timestamp};
-
-/// When a running step without enough history is first looked at.
-const FIRST_LOOK: Micros = Micros::from_secs(60);
+use crate::time::Timestamp;
 
 /// Carries out commands in order, each on what the ones before it left.
 ///
@@ -60,24 +58,31 @@ fn record(
     set: &mut WorkingSet,
 ) -> Result<Answer, Refusal> {
     match command {
-        Command::StartExecution(start) => start_execution(start, now, set),
+        Command::StartExecution(start) => start_execution(policy, start, now, set),
         Command::StartStep(start) => start_step(policy, start, now, set),
         Command::CompleteStep(complete) => complete_step(policy, complete, now, set),
         Command::EndExecution(end) => end_execution(end, now, set),
         Command::RecordExecution(execution) => record_execution(policy, execution, now, set),
         Command::Rebaseline(step) => rebaseline(step, set),
+        Command::JudgeStep(judge) => Ok(watch::judge_step(policy, *judge, now, set)),
+        Command::JudgeExecution(judge) => Ok(watch::judge_execution(policy, *judge, now, set)),
     }
 }
 
-fn fresh(outcome: Outcome) -> Answer {
+pub(super) fn fresh(outcome: Outcome) -> Answer {
     Answer { outcome, fresh: true }
 }
 
-fn repeated(outcome: Outcome) -> Answer {
+pub(super) fn repeated(outcome: Outcome) -> Answer {
     Answer { outcome, fresh: false }
 }
 
-fn start_execution(start: &StartExecution, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+fn start_execution(
+    policy: &Policy,
+    start: &StartExecution,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
     if let Some(known) = set.executions.get(&start.id) {
         // The batch was replayed: ids are minted before it, so this is the same command.
         let started =
@@ -87,14 +92,15 @@ fn start_execution(start: &StartExecution, now: Timestamp, set: &mut WorkingSet)
     if start.parent.is_some_and(|parent| !set.executions.contains_key(&parent)) {
         return Err(Refusal::UnknownParentExecution);
     }
-    set.executions.insert(start.id, head_of(start, now));
-    set.new_executions.insert(start.id, row_of(start, now));
+    let judge_at = watch::first_look_at_execution(policy, &start.workflow, now, set);
+    set.executions.insert(start.id, head_of(start, now, judge_at));
+    set.new_executions.insert(start.id, row_of(start, now, judge_at));
     let started =
         ExecutionStarted { id: start.id, workflow: start.workflow.clone(), started_at: start.started_at };
     Ok(fresh(Outcome::ExecutionStarted(started)))
 }
 
-pub(super) fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
+pub(super) fn head_of(start: &StartExecution, now: Timestamp, judge_at: Option<Timestamp>) -> ExecutionHead {
     ExecutionHead {
         workflow: start.workflow.clone(),
         status: ExecutionStatus::Running,
@@ -105,10 +111,12 @@ pub(super) fn head_of(start: &StartExecution, now: Timestamp) -> ExecutionHead {
         steps_completed: 0,
         worst: None,
         features: Features::of_execution(start.version.as_ref(), &start.attributes),
+        stalled: None,
+        judge_at,
     }
 }
 
-fn row_of(start: &StartExecution, now: Timestamp) -> Execution {
+fn row_of(start: &StartExecution, now: Timestamp, judge_at: Option<Timestamp>) -> Execution {
     Execution {
         id: start.id,
         workflow: start.workflow.clone(),
@@ -128,6 +136,8 @@ fn row_of(start: &StartExecution, now: Timestamp) -> Execution {
         recorded_at: now,
         steps_completed: 0,
         worst: None,
+        stalled: None,
+        judge_at,
     }
 }
 
@@ -162,11 +172,12 @@ fn start_step(
         let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times, None), now, set);
         Outcome::StepEnded(ended_step(&workflow, &step, times, regression))
     } else {
-        step.judge_at = Some(wake_up(policy, &workflow, &step, set));
+        step.judge_at = watch::first_look_at_step(policy, &workflow, &step, now, set);
         outcome_of(&workflow, &step)
     };
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
+    hear_from(start.execution, now, set);
     Ok(fresh(outcome))
 }
 
@@ -190,30 +201,20 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
     }
 }
 
-/// Returns when a step that starts will cross the warning limit of its history, if it does.
-fn wake_up(policy: &Policy, workflow: &WorkflowName, step: &Step, set: &WorkingSet) -> Timestamp {
-    let features = features_of(step, set);
-    let plan = policy.of_step(workflow, &step.name);
-    let known = Known::find(plan, workflow, &step.name, &features, set);
-    let comparison =
-        known.histories(set, Some(step.started_at)).and_then(|histories| plan.compare(histories, &features));
-    step.started_at + comparison.map_or(FIRST_LOOK, |comparison| comparison.limits.warning)
-}
-
 /// Returns what may explain how long a step takes: its own attributes, and its execution's.
-fn features_of(step: &Step, set: &WorkingSet) -> Features {
+pub(super) fn features_of(step: &Step, set: &WorkingSet) -> Features {
     let of_execution = set.executions.get(&step.execution).map(|execution| &execution.features);
     of_execution.map_or_else(|| Features::default().with(&step.attributes), |own| own.with(&step.attributes))
 }
 
 /// Where a step's histories are.
-struct Known {
+pub(super) struct Known {
     whole: BaselineKey,
     cohort: Option<(Cohort, BaselineKey)>,
 }
 
 impl Known {
-    fn find(
+    pub(super) fn find(
         plan: &StepPolicy,
         workflow: &WorkflowName,
         step: &StepName,
@@ -233,7 +234,11 @@ impl Known {
         [Some(self.whole), self.cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
     }
 
-    fn histories<'a>(&'a self, set: &'a WorkingSet, began: Option<Timestamp>) -> Option<Histories<'a>> {
+    pub(super) fn histories<'a>(
+        &'a self,
+        set: &'a WorkingSet,
+        began: Option<Timestamp>,
+    ) -> Option<Histories<'a>> {
         let baseline = |key: &BaselineKey| set.histories.get(key).map(|history| &history.baseline);
         let cohort = self.cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baseline(key)?)));
         Some(Histories { whole: baseline(&self.whole)?, cohort, began })
@@ -267,6 +272,7 @@ fn complete_step(
     let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
+    hear_from(complete.execution, now, set);
     Ok(fresh(outcome))
 }
 
@@ -311,7 +317,7 @@ fn finish(
 }
 
 /// Notes a verdict on the execution, so that it is found by it while it still runs.
-fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
+pub(super) fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
     let Some(head) = set.executions.get_mut(&id).filter(|head| head.worst < Some(severity)) else { return };
     head.worst = Some(severity);
     match set.new_executions.get_mut(&id) {
@@ -480,6 +486,7 @@ fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &m
         head.ended_at = Some(times.ended_at);
         head.duration = Some(times.duration);
         head.steps_completed = steps_completed;
+        (head.judge_at, head.stalled) = (None, None);
         worst = head.worst;
     }
     if let Some(row) = set.new_executions.get_mut(&end.id) {
@@ -489,6 +496,7 @@ fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &m
         row.output.clone_from(&end.output);
         row.failure.clone_from(&end.failure);
         row.steps_completed = steps_completed;
+        row.judge_at = None;
         return;
     }
     let stored = ExecutionEnd {
@@ -501,6 +509,7 @@ fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &m
         worst,
     };
     set.worsened_executions.remove(&end.id);
+    set.watched_executions.remove(&end.id);
     set.ended_executions.insert(end.id, stored);
 }
 
@@ -536,7 +545,7 @@ fn record_execution(
     }
     let started_at = execution.start.started_at;
     let times = StepTimes::ending(started_at, execution.end.ended_at, None, now)?;
-    start_execution(&execution.start, now, set)?;
+    start_execution(policy, &execution.start, now, set)?;
     let workflow = &execution.start.workflow;
     let steps = execution
         .steps

@@ -47,6 +47,10 @@ pub enum Command {
     RecordExecution(Box<RecordExecution>),
     /// The recent level of a step becomes its reference.
     Rebaseline(Rebaseline),
+    /// A running step is looked at, if its time has come.
+    JudgeStep(JudgeStep),
+    /// A running execution is looked at, if its time has come.
+    JudgeExecution(JudgeExecution),
 }
 
 /// Starts an execution.
@@ -198,4 +202,20 @@ pub struct Rebaseline {
     pub workflow: WorkflowName,
     /// The step.
     pub step: StepName,
+}
+
+/// Looks at a running step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgeStep {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The step.
+    pub id: StepId,
+}
+
+/// Looks at a running execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgeExecution {
+    /// The execution.
+    pub id: ExecutionId,
 }

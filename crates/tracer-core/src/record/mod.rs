@@ -17,19 +17,21 @@ mod apply;
 mod command;
 mod needs;
 mod outcome;
+mod watch;
 mod working_set;
 
 pub use apply::apply;
 pub use command::{
-    Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope, ParentStep, Rebaseline,
-    RecordExecution, RecordedStep, Request, StartExecution, StartStep,
+    Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope, JudgeExecution,
+    JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request, StartExecution, StartStep,
 };
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
-    Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted,
+    Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,
+    StepStarted, StepStuck,
 };
 pub use working_set::{
-    Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+    Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
 
 #[cfg(test)]

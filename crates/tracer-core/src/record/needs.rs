@@ -37,6 +37,8 @@ pub struct FirstNeeds {
     pub steps: BTreeSet<StepKey>,
     /// Executions whose [`super::Closing`] is needed.
     pub closings: BTreeSet<ExecutionId>,
+    /// Executions whose [`super::Activity`] is needed, as it is when they are locked.
+    pub activities: BTreeSet<ExecutionId>,
 }
 
 impl FirstNeeds {
@@ -77,6 +79,14 @@ impl FirstNeeds {
                 self.lock(record.start.id, Lock::Update);
                 record.start.parent.into_iter().for_each(|parent| self.lock(parent, Lock::Look));
                 self.closings.insert(record.start.id);
+            }
+            Command::JudgeStep(judge) => {
+                self.lock(judge.execution, Lock::Update);
+                self.steps.insert((judge.execution, judge.id));
+            }
+            Command::JudgeExecution(judge) => {
+                self.lock(judge.id, Lock::Update);
+                self.activities.insert(judge.id);
             }
             Command::Rebaseline(_) => {}
         }
@@ -143,6 +153,20 @@ impl HistoryNeeds {
                 }
             }
             Command::Rebaseline(step) => self.need(&step.workflow, Some(&step.step), None, false, true),
+            // What is looked at is judged, and learnt nothing from. Whether it is due must not count here:
+            // another replica may have looked since this one foresaw what it would need.
+            Command::JudgeStep(judge) => {
+                let step = set.steps.get(&(judge.execution, judge.id));
+                if let (Some(execution), Some(step)) = (set.executions.get(&judge.execution), step) {
+                    let cohort = cohort_of(policy, execution, &step.name, &[&step.attributes]);
+                    self.need(&execution.workflow, Some(&step.name), cohort, false, false);
+                }
+            }
+            Command::JudgeExecution(judge) => {
+                if let Some(execution) = set.executions.get(&judge.id) {
+                    self.need(&execution.workflow, None, None, false, false);
+                }
+            }
             Command::StartExecution(_)
             | Command::StartStep(_)
             | Command::CompleteStep(_)
@@ -259,7 +283,10 @@ fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> Vec<Sample> 
             sample.into_iter().collect()
         }
         Command::RecordExecution(record) => execution_samples(policy, record, now, set),
-        Command::StartExecution(_) | Command::Rebaseline(_) => Vec::new(),
+        Command::StartExecution(_)
+        | Command::Rebaseline(_)
+        | Command::JudgeStep(_)
+        | Command::JudgeExecution(_) => Vec::new(),
     }
 }
 
@@ -337,7 +364,7 @@ fn execution_samples(
     let Some(total) = total_sample(&start.workflow, start.started_at, record.end.ended_at, now) else {
         return Vec::new();
     };
-    let head = head_of(start, now);
+    let head = head_of(start, now, None);
     let steps = record.steps.iter().filter(|step| step.status.is_judged()).map(|step| Sample {
         workflow: start.workflow.clone(),
         step: Some(step.name.clone()),
@@ -360,8 +387,8 @@ pub(super) fn sample_time(ended_at: Timestamp, now: Timestamp) -> Timestamp {
 
 /// What the commands of one batch hold, so that no two of them change the same row.
 ///
-/// One command per step and per idempotency key, none beside one that ends its execution, and none
-/// beside one that makes its named parent: the rest waits for the next batch, where it finds what the
+/// One command per step and per idempotency key, none beside one that ends its execution or judges its
+/// silence, and none beside one that makes its named parent: the rest waits for the next batch, where it finds what the
 /// first one left.
 #[derive(Debug, Default)]
 pub struct Claims {
@@ -390,6 +417,9 @@ impl Claims {
             Command::EndExecution(end) => self.admit_ending(end.id),
             Command::RecordExecution(record) => self.admit_start(&record.start),
             Command::StartExecution(start) => self.admit_start(start),
+            Command::JudgeStep(judge) => self.admit_step((judge.execution, judge.id)),
+            // Nothing must be written to the execution whose silence is judged.
+            Command::JudgeExecution(judge) => self.admit_ending(judge.id),
             Command::Rebaseline(_) => true,
         };
         if admitted {

@@ -41,6 +41,12 @@ pub enum Outcome {
     },
     /// A step has a new reference.
     Rebaselined,
+    /// A running step got a verdict, or a worse one.
+    StepStuck(StepStuck),
+    /// A running execution got the verdict that it is silent, or a worse one.
+    ExecutionStalled(ExecutionStalled),
+    /// What was looked at got no verdict that it did not have, or was not to be looked at.
+    NothingNew,
 }
 
 /// An execution that runs.
@@ -97,6 +103,42 @@ pub struct StepEnded {
     /// A lasting slowdown that this very end made certain.
     #[serde(default)]
     pub regression: Option<Regression>,
+}
+
+/// A step judged while it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepStuck {
+    /// Its id.
+    pub id: StepId,
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// Its name.
+    pub name: StepName,
+    /// What kind of work it is.
+    pub step_type: StepType,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it crossed the limit, as far as was foreseen.
+    pub due_at: Timestamp,
+    /// The verdict.
+    pub bottleneck: Bottleneck,
+}
+
+/// An execution of which nothing has been heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionStalled {
+    /// Its id.
+    pub id: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it crossed the limit, as far as was foreseen.
+    pub due_at: Timestamp,
+    /// The verdict; its duration is that of the silence.
+    pub bottleneck: Bottleneck,
 }
 
 /// A step with its verdict, as executions list them.

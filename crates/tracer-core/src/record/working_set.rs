@@ -1,12 +1,12 @@
 //! The rows that a batch works on: what was loaded, and what is to be written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::command::{IdempotencyScope, Request};
 use super::outcome::Outcome;
 use crate::baseline::{Baseline, Segment};
 use crate::cohort::BaselineKey;
-use crate::detect::Severity;
+use crate::detect::{Bottleneck, Severity};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
 use crate::features::Features;
@@ -40,6 +40,19 @@ pub struct ExecutionHead {
     pub worst: Option<Severity>,
     /// What its version and attributes say that may explain how long its steps take.
     pub features: Features,
+    /// The verdict that it is silent, while it is.
+    pub stalled: Option<Bottleneck>,
+    /// When it is to be looked at; none once it has ended.
+    pub judge_at: Option<Timestamp>,
+}
+
+/// What is known of an execution's steps when its silence is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// When one was last written to by its client; none without steps.
+    pub changed_at: Option<Timestamp>,
+    /// The latest time at which one that runs is to be looked at; none if none is.
+    pub judge_at: Option<Timestamp>,
 }
 
 /// What an ending execution needs to know of its steps.
@@ -114,6 +127,8 @@ pub struct WorkingSet {
     pub steps: HashMap<StepKey, Step>,
     /// Loaded: what ending executions need to know of their steps.
     pub closings: HashMap<ExecutionId, Closing>,
+    /// Loaded: what judging the silence of executions needs to know of their steps.
+    pub activities: HashMap<ExecutionId, Activity>,
     /// Loaded, and changed in place: histories. A key without an entry has none and is not to get one.
     pub histories: HashMap<BaselineKey, History>,
 
@@ -123,7 +138,9 @@ pub struct WorkingSet {
     pub new_executions: BTreeMap<ExecutionId, Execution>,
     /// To update: executions that run on, and one of whose steps is the worst so far.
     pub worsened_executions: BTreeMap<ExecutionId, Severity>,
-    /// To update: executions that end.
+    /// To update: executions whose `judge_at` or `stalled` has changed, as in `executions`.
+    pub watched_executions: BTreeSet<ExecutionId>,
+    /// To update: executions that end; they are no longer looked at, nor stalled.
     pub ended_executions: BTreeMap<ExecutionId, ExecutionEnd>,
     /// To write: which of `steps`, and how.
     pub written_steps: BTreeMap<StepKey, Written>,

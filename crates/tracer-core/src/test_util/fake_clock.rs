@@ -20,6 +20,11 @@ impl FakeClock {
     pub fn advance(&self, by: Micros) {
         self.0.fetch_add(i64::try_from(by.get()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
+
+    /// Moves the clock back, as a clock that was set does.
+    pub fn step_back(&self, by: Micros) {
+        self.0.fetch_sub(i64::try_from(by.get()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
 }
 
 impl Default for FakeClock {

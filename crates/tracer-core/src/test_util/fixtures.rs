@@ -15,8 +15,8 @@ use crate::ids::{ExecutionId, StepId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use crate::payload::Payload;
 use crate::record::{
-    Command, CompleteStep, Completion, EndExecution, Idempotency, Rebaseline, RecordExecution, RecordedStep,
-    Request, StartExecution, StartStep,
+    Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep, Rebaseline,
+    RecordExecution, RecordedStep, Request, StartExecution, StartStep,
 };
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
@@ -252,5 +252,17 @@ impl IntoCommand for RecordExecution {
 impl IntoCommand for Rebaseline {
     fn into_command(self) -> Command {
         Command::Rebaseline(self)
+    }
+}
+
+impl IntoCommand for JudgeStep {
+    fn into_command(self) -> Command {
+        Command::JudgeStep(self)
+    }
+}
+
+impl IntoCommand for JudgeExecution {
+    fn into_command(self) -> Command {
+        Command::JudgeExecution(self)
     }
 }

@@ -15,7 +15,7 @@ use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::record::{
-    Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
+    Activity, Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
     IdempotencyScope, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
 };
 use crate::step::{Step, StepStatus};
@@ -94,6 +94,11 @@ impl Shelf {
         for id in needs.closings {
             set.closings.insert(id, self.closing(id));
         }
+        for id in needs.activities {
+            let changed_at = self.steps_of(id).map(|step| step.changed_at).max();
+            let judge_at = self.steps_of(id).filter_map(|step| step.judge_at).max();
+            set.activities.insert(id, Activity { changed_at, judge_at });
+        }
         let mut made = Vec::new();
         for (key, need) in HistoryNeeds::of(policy, batch, &set).0 {
             let is_known = self.baselines.contains_key(&key);
@@ -117,9 +122,13 @@ impl Shelf {
         (set, made)
     }
 
-    fn closing(&self, id: ExecutionId) -> Closing {
+    fn steps_of(&self, id: ExecutionId) -> impl Iterator<Item = &Step> {
         let from = (id, StepId::from_stored(0));
-        let steps = || self.steps.range(from..).take_while(|((of, _), _)| *of == id).map(|(_, step)| step);
+        self.steps.range(from..).take_while(move |((of, _), _)| *of == id).map(|(_, step)| step)
+    }
+
+    fn closing(&self, id: ExecutionId) -> Closing {
+        let steps = || self.steps_of(id);
         let completed = steps().filter(|step| step.status == StepStatus::Completed).count();
         Closing {
             running: steps().filter(|step| step.status == StepStatus::Running).cloned().collect(),
@@ -138,6 +147,12 @@ impl Shelf {
             assert!(execution.status == ExecutionStatus::Running && execution.worst < Some(severity));
             execution.worst = Some(severity);
         }
+        for id in set.watched_executions {
+            let execution = self.executions.get_mut(&id).expect("a stored execution");
+            assert_eq!(execution.status, ExecutionStatus::Running);
+            execution.judge_at = set.executions[&id].judge_at;
+            execution.stalled.clone_from(&set.executions[&id].stalled);
+        }
         for (id, end) in set.ended_executions {
             let execution = self.executions.get_mut(&id).expect("a stored execution");
             assert_eq!(execution.status, ExecutionStatus::Running);
@@ -148,6 +163,7 @@ impl Shelf {
             execution.failure = end.failure;
             execution.steps_completed = end.steps_completed;
             execution.worst = end.worst;
+            (execution.judge_at, execution.stalled) = (None, None);
         }
         for (key, written) in set.written_steps {
             let before = self.steps.insert(key, set.steps.remove(&key).expect("a step to write"));
@@ -180,5 +196,7 @@ fn head_of(execution: &Execution) -> ExecutionHead {
         steps_completed: execution.steps_completed,
         worst: execution.worst,
         features: Features::of_execution(execution.version.as_ref(), &execution.attributes),
+        stalled: execution.stalled.clone(),
+        judge_at: execution.judge_at,
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn write(
     executions::load(tx, first.executions.keys(), &mut set)?;
     steps::load(tx, &first.steps, &mut set)?;
     steps::load_closings(tx, &first.closings, &mut set)?;
+    steps::load_activities(tx, &first.activities, &mut set)?;
 
     let begun = baselines::load(tx, &HistoryNeeds::of(policy, batch, &set), full, &mut set)?;
     let segments = segment_needs(policy, batch, &set);

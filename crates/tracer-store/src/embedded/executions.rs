@@ -10,14 +10,14 @@ use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
 use super::attributes;
 use super::error::StoreError;
 use super::row::{
-    count, execution_status, features, optional_micros, optional_time, severity, stored, stored_attributes,
-    stored_failure, stored_micros, text, time,
+    count, execution_status, features, optional_micros, optional_time, severity, stalled, stored,
+    stored_attributes, stored_failure, stored_micros, text, time,
 };
 
 const LOAD: &str = "\
 -- load_execution
 SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity,
-       version, attributes
+       version, attributes, judge_at, stalled
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -26,8 +26,8 @@ const INSERT: &str = "\
 INSERT INTO workflow_executions
        (execution_id, workflow_name, status, started_at, ended_at, duration_us, recorded_at,
         worst_severity, steps_completed, simulated, correlation_id, version, parent_execution_id,
-        link_trace_id, link_span_id, attributes, error, input, output)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+        link_trace_id, link_span_id, attributes, error, input, output, judge_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 const WORSEN: &str = "\
 -- worsen_execution
@@ -35,11 +35,17 @@ UPDATE workflow_executions
    SET worst_severity = ?2
  WHERE execution_id = ?1";
 
+const WATCH: &str = "\
+-- watch_execution
+UPDATE workflow_executions
+   SET judge_at = ?2, stalled = ?3
+ WHERE execution_id = ?1";
+
 const END: &str = "\
 -- end_execution
 UPDATE workflow_executions
    SET status = ?2, ended_at = ?3, duration_us = ?4, steps_completed = ?5, worst_severity = ?6,
-       error = ?7, output = ?8
+       error = ?7, output = ?8, judge_at = NULL, stalled = NULL
  WHERE execution_id = ?1";
 
 /// Loads what recording needs of these executions.
@@ -62,13 +68,15 @@ pub(super) fn load<'a>(
             steps_completed: count(row, 6)?,
             worst: severity(row, 7)?,
             features: features(row, 8)?,
+            judge_at: optional_time(row, 10)?,
+            stalled: stalled(row, 11)?,
         };
         set.executions.insert(*id, head);
     }
     Ok(())
 }
 
-/// Writes the executions that are new, those that turned worse and those that end.
+/// Writes the executions that are new, those that turned worse, those that were looked at and those that end.
 pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreError> {
     for execution in set.new_executions.values() {
         insert(tx, execution)?;
@@ -76,6 +84,12 @@ pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreEr
     }
     for (id, worst) in &set.worsened_executions {
         tx.prepare_cached(WORSEN)?.execute(params![id.to_bytes(), worst.to_stored()])?;
+    }
+    for id in &set.watched_executions {
+        let Some(head) = set.executions.get(id) else { continue };
+        let judge_at = head.judge_at.map(|at| at.as_micros());
+        let stalled = head.stalled.as_ref().map(serde_json::to_string).transpose()?;
+        tx.prepare_cached(WATCH)?.execute(params![id.to_bytes(), judge_at, stalled])?;
     }
     for (id, end) in &set.ended_executions {
         write_end(tx, *id, end)?;
@@ -104,6 +118,7 @@ fn insert(tx: &Transaction<'_>, execution: &Execution) -> Result<(), StoreError>
         stored_failure(execution.failure.as_ref())?,
         execution.input.as_ref().map(Payload::as_str),
         execution.output.as_ref().map(Payload::as_str),
+        execution.judge_at.map(|at| at.as_micros()),
     ])?;
     Ok(())
 }

@@ -43,7 +43,7 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::name::WorkflowName;
 use tracer_core::record::{Answer, Request};
 use tracer_core::repository::{
-    BaselineRepository, BottleneckSteps, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
+    BaselineRepository, BottleneckSteps, Due, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
     Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
     WorkflowSummary,
 };
@@ -250,6 +250,10 @@ impl Upkeep for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<ExecutionId>, RepositoryError> {
         Ok(self.readers.read("silent_since", move |tx| reads::silent_since(tx, before, limit)).await?)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, RepositoryError> {
+        Ok(self.readers.read("due", move |tx| reads::due(tx, now, limit)).await?)
     }
 
     async fn shut_down(&self) {

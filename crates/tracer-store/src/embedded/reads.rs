@@ -8,10 +8,10 @@ use rusqlite::{Transaction, params};
 use tracer_core::baseline::Baseline;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::execution::Execution;
-use tracer_core::ids::ExecutionId;
+use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::limits;
 use tracer_core::name::{StepName, WorkflowName};
-use tracer_core::repository::{BottleneckSteps, StepCursor, WorkflowHistory, WorkflowSummary};
+use tracer_core::repository::{BottleneckSteps, Due, StepCursor, WorkflowHistory, WorkflowSummary};
 use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
@@ -61,7 +61,7 @@ pub(super) fn steps(
 
 const WORKFLOW_OF: &str = "\
 -- workflow_of_execution
-SELECT workflow_name, version, attributes
+SELECT workflow_name, version, attributes, stalled
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -97,6 +97,7 @@ pub(super) fn bottleneck_steps(
     let Some(found) = rows.next()? else { return Ok(None) };
     let workflow = WorkflowName::from_stored(text(found, 0)?);
     let features = row::features(found, 1)?;
+    let stalled = row::stalled(found, 3)?;
     let shown = |sql| -> Result<Vec<Step>, StoreError> {
         let mut statement = tx.prepare_cached(sql)?;
         let mut rows = statement.query(params![id.to_bytes(), sql_limit(limits::STEPS_SHOWN)])?;
@@ -104,7 +105,7 @@ pub(super) fn bottleneck_steps(
     };
     let judged = shown(JUDGED)?;
     let running = shown(RUNNING)?;
-    Ok(Some(BottleneckSteps { workflow, features, judged, running }))
+    Ok(Some(BottleneckSteps { workflow, features, judged, running, stalled }))
 }
 
 /// Returns the baselines of these keys. One look-up per key: within a process these cost less than a join.
@@ -230,6 +231,37 @@ pub(super) fn silent_since(
     collect(&mut rows, |found| row::execution_id(found, 0))
 }
 
+const DUE_STEPS: &str = "\
+-- due_steps
+SELECT execution_id, step_id, judge_at
+  FROM workflow_steps INDEXED BY workflow_steps_running
+ WHERE status = 'running' AND judge_at <= ?1
+ ORDER BY judge_at
+ LIMIT ?2";
+
+const DUE_EXECUTIONS: &str = "\
+-- due_executions
+SELECT execution_id, judge_at
+  FROM workflow_executions INDEXED BY workflow_executions_due
+ WHERE status = 'running' AND judge_at <= ?1
+ ORDER BY judge_at
+ LIMIT ?2";
+
+/// Returns what runs and is to be looked at.
+pub(super) fn due(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Due, StoreError> {
+    let bounds = params![now.as_micros(), sql_limit(limit)];
+    let mut statement = tx.prepare_cached(DUE_STEPS)?;
+    let mut rows = statement.query(bounds)?;
+    let steps = collect(&mut rows, |found| {
+        let key = (row::execution_id(found, 0)?, StepId::from_stored(found.get(1)?));
+        Ok((row::time(found, 2)?, key))
+    })?;
+    let mut statement = tx.prepare_cached(DUE_EXECUTIONS)?;
+    let mut rows = statement.query(bounds)?;
+    let executions = collect(&mut rows, |found| Ok((row::time(found, 1)?, row::execution_id(found, 0)?)))?;
+    Ok(Due::of(steps, executions))
+}
+
 /// Reads a page of the file, and not just an answer that SQLite knows without it.
 const PING: &str = "\
 -- ping
@@ -287,6 +319,8 @@ mod tests {
             WORKFLOWS,
             RUNNING_BY_WORKFLOW,
             SILENT,
+            DUE_STEPS,
+            DUE_EXECUTIONS,
         ];
         let shown = questions.map(|sql| {
             let name = sql.lines().next().and_then(|line| line.strip_prefix("-- ")).unwrap();
@@ -304,6 +338,8 @@ mod tests {
             "workflows: SEARCH b USING INDEX step_baselines_workflows (workflow_name>?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING COVERING INDEX workflow_executions_running (workflow_name=?); CORRELATED SCALAR SUBQUERY 2; SEARCH e USING COVERING INDEX workflow_executions_workflow (workflow_name=?)",
             "running: SCAN workflow_executions USING COVERING INDEX workflow_executions_running; USE TEMP B-TREE FOR ORDER BY",
             "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?)",
+            "due_steps: SEARCH workflow_steps USING COVERING INDEX workflow_steps_running (judge_at<?)",
+            "due_executions: SEARCH workflow_executions USING COVERING INDEX workflow_executions_due (judge_at<?)",
         ];
         assert_eq!(shown, expected);
     }

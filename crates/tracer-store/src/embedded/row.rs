@@ -9,7 +9,7 @@ use rusqlite::Row;
 use tracer_core::attributes::Attributes;
 use tracer_core::baseline::Baseline;
 use tracer_core::cohort::Cohort;
-use tracer_core::detect::{Bottleneck, Severity};
+use tracer_core::detect::{Bottleneck, Severity, VerdictKind};
 use tracer_core::execution::{Execution, ExecutionStatus};
 use tracer_core::failure::Failure;
 use tracer_core::features::Features;
@@ -36,13 +36,13 @@ macro_rules! execution_columns {
     () => {
         "execution_id, workflow_name, status, started_at, ended_at, duration_us, recorded_at, \
          worst_severity, steps_completed, simulated, correlation_id, version, parent_execution_id, \
-         link_trace_id, link_span_id, attributes, error"
+         link_trace_id, link_span_id, attributes, error, judge_at, stalled"
     };
 }
 pub(super) use execution_columns;
 
 /// Where the payloads begin in a row that has them: behind [`execution_columns`].
-const PAYLOADS: usize = 17;
+const PAYLOADS: usize = 19;
 
 /// Returns a number as it is stored; what is too large for SQLite becomes its largest.
 pub(super) fn stored(number: u64) -> i64 {
@@ -147,6 +147,11 @@ pub(super) fn severity(row: &Row<'_>, column: usize) -> Result<Option<Severity>,
     Ok(row.get::<_, Option<i16>>(column)?.and_then(Severity::from_stored))
 }
 
+/// Reads the verdict on an execution that is silent.
+pub(super) fn stalled(row: &Row<'_>, column: usize) -> Result<Option<Bottleneck>, StoreError> {
+    optional_text(row, column)?.map(|written| json(written, "verdict")).transpose()
+}
+
 /// Reads a row of [`step_columns`].
 pub(super) fn step(row: &Row<'_>) -> Result<Step, StoreError> {
     let status = text(row, 2)?;
@@ -172,7 +177,9 @@ pub(super) fn step(row: &Row<'_>) -> Result<Step, StoreError> {
 
 /// Reads the verdict of a row of [`step_columns`].
 fn bottleneck(row: &Row<'_>, severity: Severity, duration: Option<Micros>) -> Result<Bottleneck, StoreError> {
+    let in_flight = row.get::<_, Option<bool>>(17)?.unwrap_or(false);
     Ok(Bottleneck {
+        kind: VerdictKind::of_step(in_flight),
         severity,
         duration: optional_micros(row, 12)?.or(duration).unwrap_or_default(),
         historical_avg: optional_micros(row, 13)?.unwrap_or_default(),
@@ -182,7 +189,7 @@ fn bottleneck(row: &Row<'_>, severity: Severity, duration: Option<Micros>) -> Re
             None | Some("{}") => Cohort::default(),
             Some(written) => json(written, "cohort")?,
         },
-        in_flight: row.get::<_, Option<bool>>(17)?.unwrap_or(false),
+        in_flight,
     })
 }
 
@@ -211,6 +218,8 @@ pub(super) fn execution(row: &Row<'_>) -> Result<Execution, StoreError> {
         link,
         attributes: attributes(row, 15)?,
         failure: failure(row, 16)?,
+        judge_at: optional_time(row, 17)?,
+        stalled: stalled(row, 18)?,
         input: None,
         output: None,
     })

@@ -5,7 +5,7 @@
 
 use rusqlite::{Transaction, params};
 use tracer_core::ids::ExecutionId;
-use tracer_core::record::{Closing, StepKey, WorkingSet, Written};
+use tracer_core::record::{Activity, Closing, StepKey, WorkingSet, Written};
 use tracer_core::step::{Step, StepStatus};
 
 use super::error::StoreError;
@@ -22,6 +22,12 @@ const OF_EXECUTION: &str = concat!(
     row::step_columns!(),
     "\n  FROM workflow_steps\n WHERE execution_id = ?1"
 );
+
+const ACTIVITY: &str = "\
+-- load_activity
+SELECT max(changed_at), max(judge_at)
+  FROM workflow_steps
+ WHERE execution_id = ?1";
 
 const INSERT: &str = "\
 -- insert_step
@@ -79,6 +85,23 @@ pub(super) fn load_closings<'a>(
         }
         closing.bottlenecks.sort_by_key(|step| (step.started_at, step.id.to_stored()));
         set.closings.insert(*id, closing);
+    }
+    Ok(())
+}
+
+/// Loads what judging the silence of these executions needs to know of their steps.
+pub(super) fn load_activities<'a>(
+    tx: &Transaction<'_>,
+    ids: impl IntoIterator<Item = &'a ExecutionId>,
+    set: &mut WorkingSet,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(ACTIVITY)?;
+    for id in ids {
+        let mut rows = statement.query([id.to_bytes()])?;
+        let Some(found) = rows.next()? else { continue };
+        let activity =
+            Activity { changed_at: row::optional_time(found, 0)?, judge_at: row::optional_time(found, 1)? };
+        set.activities.insert(*id, activity);
     }
     Ok(())
 }

@@ -140,8 +140,11 @@ impl Batches {
         let steps = (!needs.steps.is_empty())
             .then(|| pipeline.query(&statements.lock_steps, steps::lock(&needs.steps)));
         let closings = (!needs.closings.is_empty()).then(|| {
-            let steps = pipeline.query(&statements.closing_steps, steps::closing(&needs.closings));
-            (steps, pipeline.query(&statements.count_completed, steps::closing(&needs.closings)))
+            let steps = pipeline.query(&statements.closing_steps, steps::of_executions(&needs.closings));
+            (steps, pipeline.query(&statements.count_completed, steps::of_executions(&needs.closings)))
+        });
+        let activities = (!needs.activities.is_empty()).then(|| {
+            pipeline.query(&statements.activity_of_executions, steps::of_executions(&needs.activities))
         });
         let histories = foreseen.map(|needs| (baselines::ask(&mut pipeline, statements, needs), needs));
         let mut results = pipeline.run().await?;
@@ -158,6 +161,9 @@ impl Batches {
         if let Some((steps, completed)) = closings {
             set.closings =
                 steps::read_closings(&results.take(steps), &results.take(completed), &needs.closings)?;
+        }
+        if let Some(slot) = activities {
+            set.activities = steps::read_activities(&results.take(slot))?;
         }
         if let Some((slots, needs)) = histories {
             set.histories = baselines::read(&mut results, slots, &self.known, needs)?;
@@ -263,7 +269,9 @@ fn steps_in(requests: &[Request]) -> usize {
         | record::Command::StartStep(_)
         | record::Command::CompleteStep(_)
         | record::Command::EndExecution(_)
-        | record::Command::Rebaseline(_) => 1,
+        | record::Command::Rebaseline(_)
+        | record::Command::JudgeStep(_)
+        | record::Command::JudgeExecution(_) => 1,
     };
     requests.iter().map(steps).sum()
 }
@@ -285,6 +293,9 @@ async fn save_and_commit(
     }
     if !set.worsened_executions.is_empty() {
         pipeline.execute(&statements.worsen_executions, executions::worsen(set));
+    }
+    if !set.watched_executions.is_empty() {
+        pipeline.execute(&statements.watch_executions, executions::watch(set));
     }
     if !set.ended_executions.is_empty() {
         pipeline.execute(&statements.end_executions, executions::end(set));

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Row;
-use tracer_core::detect::Severity;
+use tracer_core::detect::{Bottleneck, Severity};
 use tracer_core::execution::{Execution, ExecutionStatus};
 use tracer_core::ids::{ExecutionId, StepId, Traceparent};
 use tracer_core::name::{CorrelationId, Version, WorkflowName};
@@ -31,7 +31,8 @@ WITH months AS MATERIALIZED (
     SELECT min(recorded_month) AS low, max(recorded_month) AS high
       FROM execution_directory WHERE execution_id = ANY($1))
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.recorded_at,
-       e.steps_completed, e.worst_severity, e.version, e.attributes::text AS attributes
+       e.steps_completed, e.worst_severity, e.version, e.attributes::text AS attributes, e.judge_at,
+       e.stalled::text AS stalled
   FROM workflow_executions AS e
  WHERE e.execution_id = ANY($1)
    AND e.recorded_month >= (SELECT low FROM months) AND e.recorded_month <= (SELECT high FROM months)
@@ -54,14 +55,14 @@ pub(super) const INSERT: &str = "\
 INSERT INTO workflow_executions
        (execution_id, recorded_month, workflow_name, status, started_at, ended_at, duration_us, correlation_id, version,
         attributes, input, output, error, parent_execution_id, link_trace_id, link_span_id, simulated, recorded_at,
-        steps_completed, worst_severity)
+        steps_completed, worst_severity, judge_at)
 SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7, n.c8, n.c9,
        n.c10::jsonb, n.c11, n.c12, n.c13::jsonb, n.c14, n.c15, n.c16, n.c17, n.c18,
-       n.c19, n.c20
+       n.c19, n.c20, n.c21
   FROM unnest($1::uuid[], $2::date[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bigint[],
               $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::uuid[],
-              $16::bigint[], $17::boolean[], $18::timestamptz[], $19::bigint[], $20::smallint[])
-       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20)";
+              $16::bigint[], $17::boolean[], $18::timestamptz[], $19::bigint[], $20::smallint[], $21::timestamptz[])
+       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21)";
 
 pub(super) const WORSEN: &str = "\
 -- worsen_executions
@@ -70,11 +71,18 @@ UPDATE workflow_executions AS e
   FROM unnest($1::uuid[], $2::date[], $3::smallint[]) AS n (id, month, worst)
  WHERE e.execution_id = n.id AND e.recorded_month = n.month";
 
+pub(super) const WATCH: &str = "\
+-- watch_executions
+UPDATE workflow_executions AS e
+   SET judge_at = n.judge_at, stalled = n.stalled::jsonb
+  FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[]) AS n (id, month, judge_at, stalled)
+ WHERE e.execution_id = n.id AND e.recorded_month = n.month";
+
 pub(super) const END: &str = "\
 -- end_executions
 UPDATE workflow_executions AS e
    SET status = n.status, ended_at = n.ended_at, duration_us = n.duration_us, output = n.output, error = n.error::jsonb,
-       steps_completed = n.steps_completed, worst_severity = n.worst_severity, judge_at = NULL
+       steps_completed = n.steps_completed, worst_severity = n.worst_severity, judge_at = NULL, stalled = NULL
   FROM unnest($1::uuid[], $2::date[], $3::text[], $4::timestamptz[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],
               $9::smallint[])
        AS n (id, month, status, ended_at, duration_us, output, error, steps_completed, worst_severity)
@@ -84,7 +92,7 @@ UPDATE workflow_executions AS e
 pub(super) const COLUMNS: &str = "\
 e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.correlation_id, e.version, \
 e.attributes::text AS attributes, e.error::text AS error, e.parent_execution_id, e.link_trace_id, e.link_span_id, \
-e.simulated, e.recorded_at, e.steps_completed, e.worst_severity";
+e.simulated, e.recorded_at, e.steps_completed, e.worst_severity, e.judge_at, e.stalled::text AS stalled";
 
 /// The ids of a batch's executions by how they are to be held.
 #[derive(Debug, Default)]
@@ -128,6 +136,8 @@ pub(super) fn read_heads(
             steps_completed: row::count(row, "steps_completed")?,
             worst: worst(row)?,
             features: row::features(row)?,
+            stalled: stalled(row)?,
+            judge_at: row::instant(row, "judge_at")?,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }
@@ -168,6 +178,8 @@ pub(super) fn read(row: &Row, with_payloads: bool) -> Result<Execution, StoreErr
         recorded_at: row::some_instant(row, "recorded_at")?,
         steps_completed: row::count(row, "steps_completed")?,
         worst: worst(row)?,
+        stalled: stalled(row)?,
+        judge_at: row::instant(row, "judge_at")?,
     })
 }
 
@@ -201,6 +213,7 @@ pub(super) fn insert(set: &WorkingSet) -> Params<'_> {
         column(&rows, |e| Stamp(e.recorded_at)),
         column(&rows, |e| stored_count(e.steps_completed)),
         column(&rows, |e| e.worst.map(Severity::to_stored)),
+        column(&rows, |e| e.judge_at.map(Stamp)),
     ]
 }
 
@@ -234,6 +247,27 @@ pub(super) fn worsen(set: &WorkingSet) -> Params<'_> {
         column(&rows, |(_, recorded_at, _)| Month::of(*recorded_at).date()),
         column(&rows, |(.., worst)| worst.to_stored()),
     ]
+}
+
+/// The parameters of [`WATCH`].
+pub(super) fn watch(set: &WorkingSet) -> Params<'_> {
+    let watched = set.watched_executions.iter();
+    // What is looked at was loaded, so that its month is known.
+    let rows: Vec<_> = watched.filter_map(|id| Some((*id, set.executions.get(id)?))).collect();
+    vec![
+        column(&rows, |(id, _)| Bits::from(*id)),
+        column(&rows, |(_, head)| Month::of(head.recorded_at).date()),
+        column(&rows, |(_, head)| head.judge_at.map(Stamp)),
+        column(&rows, |(_, head)| head.stalled.as_ref().map(row::to_json)),
+    ]
+}
+
+/// Reads the verdict on an execution that is silent.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if it is not what was written.
+pub(super) fn stalled(row: &Row) -> Result<Option<Bottleneck>, StoreError> {
+    row::get::<Option<&str>>(row, "stalled")?.map(|text| row::json(text, "stalled")).transpose()
 }
 
 fn worst(row: &Row) -> Result<Option<Severity>, StoreError> {

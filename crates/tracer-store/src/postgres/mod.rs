@@ -46,7 +46,7 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::name::WorkflowName;
 use tracer_core::record::{Answer, Request};
 use tracer_core::repository::{
-    BaselineRepository, BottleneckSteps, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
+    BaselineRepository, BottleneckSteps, Due, ExecutionCursor, ExecutionFilter, ExecutionRepository, Pruned,
     Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
     WorkflowSummary,
 };
@@ -222,6 +222,10 @@ impl Upkeep for PostgresStore {
         limit: usize,
     ) -> Result<Vec<ExecutionId>, RepositoryError> {
         reads::silent_since(&self.pool, before, limit).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, RepositoryError> {
+        reads::due(&self.pool, now, limit).await
     }
 
     async fn shut_down(&self) {

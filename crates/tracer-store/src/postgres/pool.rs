@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
+use futures_util::future::join3;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
@@ -48,6 +49,12 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;";
 
+/// Settings around a query that is to walk an index in its order and stop at its limit. Without statistics, as on the
+/// first day, reading all that matches and sorting it looks as cheap; and only a walk marks the dead entries that it
+/// meets, so that the next one passes them over.
+const IN_ORDER: &str = "SET enable_bitmapscan = off; SET enable_seqscan = off";
+const IN_ANY_ORDER: &str = "RESET enable_bitmapscan; RESET enable_seqscan";
+
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -79,6 +86,8 @@ pub(super) struct ReadPool {
 enum Query<'a> {
     /// Prepared once per session: a fixed text.
     Prepared(&'static str, &'a [&'a (dyn ToSql + Sync)]),
+    /// The same, planned to walk an index in its order.
+    InOrder(&'static str, &'a [&'a (dyn ToSql + Sync)]),
     /// Planned for its parameters each time: a text of many forms, which would fill the cache.
     Once(&'a str, &'a [(&'a (dyn ToSql + Sync), Type)]),
 }
@@ -177,6 +186,19 @@ impl ReadPool {
         self.run(name, Query::Prepared(sql, params)).await
     }
 
+    /// Runs a query of a fixed text that is to walk an index in its order, and to stop at its limit.
+    ///
+    /// # Errors
+    /// As [`ReadPool::query`].
+    pub(super) async fn query_in_order(
+        &self,
+        name: &'static str,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, RepositoryError> {
+        self.run(name, Query::InOrder(sql, params)).await
+    }
+
     /// Runs a query whose text was put together for this one time.
     ///
     /// # Errors
@@ -238,6 +260,17 @@ async fn run_on(connection: Object, query: Query<'_>) -> Result<Vec<Row>, StoreE
             Query::Prepared(sql, params) => {
                 let statement = connection.prepare_cached(sql).await?;
                 connection.query(&statement, params).await
+            }
+            Query::InOrder(sql, params) => {
+                let statement = connection.prepare_cached(sql).await?;
+                // Sent together: a statement is planned when it runs. If one fails the connection is closed.
+                let (before, rows, after) = join3(
+                    connection.batch_execute(IN_ORDER),
+                    connection.query(&statement, params),
+                    connection.batch_execute(IN_ANY_ORDER),
+                )
+                .await;
+                before.and(after).and(rows)
             }
             Query::Once(sql, params) => connection.query_typed(sql, params).await,
         }

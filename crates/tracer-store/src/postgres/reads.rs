@@ -9,11 +9,11 @@ use tokio_postgres::Row;
 use tracer_core::baseline::Baseline;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::execution::Execution;
-use tracer_core::ids::ExecutionId;
+use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::limits;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::repository::{
-    BottleneckSteps, RepositoryError, StepCursor, WorkflowHistory, WorkflowSummary,
+    BottleneckSteps, Due, RepositoryError, StepCursor, WorkflowHistory, WorkflowSummary,
 };
 use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
@@ -28,14 +28,15 @@ pub(super) const EXECUTION: &str = "\
 -- execution
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.correlation_id, e.version,
        e.attributes::text AS attributes, e.error::text AS error, e.parent_execution_id, e.link_trace_id, e.link_span_id,
-       e.simulated, e.recorded_at, e.steps_completed, e.worst_severity, e.input, e.output
+       e.simulated, e.recorded_at, e.steps_completed, e.worst_severity, e.judge_at, e.stalled::text AS stalled,
+       e.input, e.output
   FROM workflow_executions AS e
  WHERE e.execution_id = $1
    AND e.recorded_month = (SELECT recorded_month FROM execution_directory WHERE execution_id = $1)";
 
 const WORKFLOW_OF_EXECUTION: &str = "\
 -- workflow_of_execution
-SELECT e.workflow_name, e.version, e.attributes::text AS attributes
+SELECT e.workflow_name, e.version, e.attributes::text AS attributes, e.stalled::text AS stalled
   FROM workflow_executions AS e
  WHERE e.execution_id = $1
    AND e.recorded_month = (SELECT recorded_month FROM execution_directory WHERE execution_id = $1)";
@@ -108,6 +109,24 @@ SELECT e.execution_id
  ORDER BY e.recorded_at, e.execution_id
  LIMIT $2";
 
+/// What ends leaves dead entries in these indexes, all of them due for long: the scan that meets one marks it, so that
+/// the next one passes it over, until vacuum removes it.
+pub(super) const DUE_STEPS: &str = "\
+-- due_steps
+SELECT s.execution_id, s.step_id, s.judge_at
+  FROM workflow_steps AS s
+ WHERE s.status = 'running' AND s.judge_at <= $1
+ ORDER BY s.judge_at
+ LIMIT $2";
+
+pub(super) const DUE_EXECUTIONS: &str = "\
+-- due_executions
+SELECT e.execution_id, e.judge_at
+  FROM workflow_executions AS e
+ WHERE e.status = 'running' AND e.judge_at <= $1
+ ORDER BY e.judge_at
+ LIMIT $2";
+
 /// Returns an execution with its payloads.
 pub(super) async fn execution(
     pool: &ReadPool,
@@ -147,10 +166,11 @@ pub(super) async fn bottleneck_steps(
     let Some(row) = rows.first() else { return Ok(None) };
     let name = row::get(row, "workflow_name").map_err(|error| error.into_repository(NAME))?;
     let workflow = WorkflowName::from_stored(name);
+    let stalled = executions::stalled(row).map_err(|error| error.into_repository(NAME))?;
     let features = row::features(row).map_err(|error| error.into_repository(NAME))?;
     let judged = read_steps(&pool.query(NAME, JUDGED_STEPS, &[&id, &limit]).await?)?;
     let running = read_steps(&pool.query(NAME, RUNNING_STEPS, &[&id, &limit]).await?)?;
-    Ok(Some(BottleneckSteps { workflow, features, judged, running }))
+    Ok(Some(BottleneckSteps { workflow, features, judged, running, stalled }))
 }
 
 /// Returns the baselines of these keys.
@@ -239,6 +259,26 @@ pub(super) async fn silent_since(
     let rows = pool.query("silent_executions", SILENT, &[&Stamp(before), &sql_limit(limit)]).await?;
     let read = rows.iter().map(|row| row::execution_id(row, "execution_id"));
     read.collect::<Result<_, _>>().map_err(|error| error.into_repository("silent_executions"))
+}
+
+/// Returns what runs and is to be looked at.
+pub(super) async fn due(pool: &ReadPool, now: Timestamp, limit: usize) -> Result<Due, RepositoryError> {
+    let (now, limit) = (Stamp(now), sql_limit(limit));
+    let steps = pool.query_in_order("due_steps", DUE_STEPS, &[&now, &limit]).await?;
+    let executions = pool.query_in_order("due_executions", DUE_EXECUTIONS, &[&now, &limit]).await?;
+    read_due(&steps, &executions).map_err(|error| error.into_repository("due"))
+}
+
+fn read_due(steps: &[Row], executions: &[Row]) -> Result<Due, StoreError> {
+    let step = |row: &Row| {
+        let id = StepId::from_stored(row::get(row, "step_id")?);
+        Ok((row::some_instant(row, "judge_at")?, (row::execution_id(row, "execution_id")?, id)))
+    };
+    let execution =
+        |row: &Row| Ok((row::some_instant(row, "judge_at")?, row::execution_id(row, "execution_id")?));
+    let steps = steps.iter().map(step).collect::<Result<_, StoreError>>()?;
+    let executions = executions.iter().map(execution).collect::<Result<_, StoreError>>()?;
+    Ok(Due::of(steps, executions))
 }
 
 fn read_steps(rows: &[Row]) -> Result<Vec<Step>, RepositoryError> {

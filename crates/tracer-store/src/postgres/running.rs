@@ -89,6 +89,8 @@ impl Remembered {
                 (Some(complete.execution), Some((complete.execution, complete.id)))
             }
             Command::EndExecution(end) => (Some(end.id), None),
+            Command::JudgeStep(judge) => (Some(judge.execution), Some((judge.execution, judge.id))),
+            Command::JudgeExecution(judge) => (Some(judge.id), None),
             Command::Rebaseline(_) => (None, None),
         };
         if let Some(id) = executions {
@@ -103,7 +105,7 @@ impl Remembered {
 
 fn remembered_head(head: &ExecutionHead, has_cohorts: bool) -> ExecutionHead {
     let features = if has_cohorts { head.features.clone() } else { Features::default() };
-    ExecutionHead { workflow: head.workflow.clone(), features, ..*head }
+    ExecutionHead { workflow: head.workflow.clone(), features, stalled: None, ..*head }
 }
 
 fn remembered_step(step: &Step, has_cohorts: bool) -> Step {

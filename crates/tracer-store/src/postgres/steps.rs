@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
-use tracer_core::detect::{Bottleneck, Severity};
+use tracer_core::detect::{Bottleneck, Severity, VerdictKind};
 use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::name::{StepName, StepType};
-use tracer_core::record::{Closing, StepKey, WorkingSet, Written};
+use tracer_core::record::{Activity, Closing, StepKey, WorkingSet, Written};
 use tracer_core::step::{Step, StepStatus};
 
 use super::error::StoreError;
@@ -87,6 +87,17 @@ pub(super) const COUNT_COMPLETED: &str = concat!(
  GROUP BY s.execution_id"
 );
 
+pub(super) const ACTIVITY: &str = concat!(
+    "-- activity_of_executions\n",
+    months!(),
+    "SELECT s.execution_id, max(s.changed_at) AS changed_at, max(s.judge_at) AS judge_at
+  FROM workflow_steps AS s
+ WHERE s.execution_id = ANY($1) AND ",
+    in_months!(),
+    "
+ GROUP BY s.execution_id"
+);
+
 pub(super) const INSERT: &str = "\
 -- insert_steps
 INSERT INTO workflow_steps
@@ -122,8 +133,8 @@ pub(super) fn lock<'a>(keys: &BTreeSet<StepKey>) -> Params<'a> {
     vec![column(&rows, |(execution, _)| Bits::from(*execution)), column(&rows, |(_, step)| step.to_stored())]
 }
 
-/// The parameters of [`CLOSING`] and of [`COUNT_COMPLETED`].
-pub(super) fn closing<'a>(executions: &BTreeSet<ExecutionId>) -> Params<'a> {
+/// The parameters of [`CLOSING`], of [`COUNT_COMPLETED`] and of [`ACTIVITY`].
+pub(super) fn of_executions<'a>(executions: &BTreeSet<ExecutionId>) -> Params<'a> {
     vec![Box::new(executions.iter().map(|id| Bits::from(*id)).collect::<Vec<_>>())]
 }
 
@@ -217,6 +228,18 @@ pub(super) fn read_closings(
     Ok(closings)
 }
 
+/// Reads what [`ACTIVITY`] returned; an execution without steps is not in it.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if a row is not what was written.
+pub(super) fn read_activities(rows: &[Row]) -> Result<HashMap<ExecutionId, Activity>, StoreError> {
+    let activity = |row: &Row| {
+        let (changed_at, judge_at) = (row::instant(row, "changed_at")?, row::instant(row, "judge_at")?);
+        Ok((row::execution_id(row, "execution_id")?, Activity { changed_at, judge_at }))
+    };
+    rows.iter().map(activity).collect()
+}
+
 /// Reads a row of the columns above.
 ///
 /// # Errors
@@ -251,13 +274,15 @@ fn read_verdict(row: &Row) -> Result<Option<Bottleneck>, StoreError> {
     };
     let cohort =
         row::get::<Option<&str>>(row, "cohort")?.map(|text| row::json(text, "cohort")).transpose()?;
+    let in_flight = row::get(row, "in_flight")?;
     Ok(Some(Bottleneck {
+        kind: VerdictKind::of_step(in_flight),
         severity,
         duration: row::length(row, "judged_us")?.unwrap_or_default(),
         historical_avg: row::length(row, "historical_avg_us")?.unwrap_or_default(),
         samples: row::count(row, "samples")?,
         p95: row::length(row, "p95_us")?.unwrap_or_default(),
         cohort: cohort.unwrap_or_default(),
-        in_flight: row::get(row, "in_flight")?,
+        in_flight,
     }))
 }

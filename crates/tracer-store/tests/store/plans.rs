@@ -13,7 +13,7 @@ use tracer_core::clock::Clock;
 use tracer_core::detect::{Policy, Severity};
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::ids::ExecutionId;
-use tracer_core::record::{RecordExecution, StartExecution};
+use tracer_core::record::{JudgeExecution, JudgeStep, RecordExecution, StartExecution};
 use tracer_core::repository::{ExecutionFilter, Repository};
 use tracer_core::test_util::FakeClock;
 use tracer_core::test_util::fixtures::{
@@ -82,22 +82,41 @@ impl Bench {
         let step = step(execution.id, "load");
         self.send(execution.clone()).await;
         self.send(step.clone()).await;
+        // What has too little history is looked at after a minute.
+        self.clock.advance(Micros::from_secs(61));
+        self.look().await;
         self.send(complete(execution.id, step.id, completed(5))).await;
         self.send(end(execution.id)).await;
+    }
+
+    /// Looks at what runs and is due.
+    async fn look(&self) {
+        let due = self.store.due(self.clock.now(), 1_000).await.expect("an answer");
+        for (execution, id) in due.steps {
+            self.send(JudgeStep { execution, id }).await;
+        }
+        for id in due.executions {
+            self.send(JudgeExecution { id }).await;
+        }
     }
 
     async fn run(&self, sql: &str) {
         self.admin.batch_execute(sql).await.expect("carried out");
     }
 
-    /// Returns what the query of this name used since the last call of [`Bench::forget`].
-    fn used(&self, name: &str) -> String {
+    /// Returns the last plan of the query of this name since the last call of [`Bench::forget`].
+    fn plan(&self, name: &str) -> String {
         let log = self.server.log();
         let entries: Vec<&str> = log.split_at(self.read_from).1.split("duration: ").collect();
         let marker = format!("Query Text: -- {name}\n");
         let plan = entries.iter().rev().find(|entry| entry.contains(&marker));
         let plan = plan.unwrap_or_else(|| panic!("no plan of {name} in the log:\n{log}"));
-        let plan = plan.split("\n20").next().unwrap_or(plan);
+        plan.split("\n20").next().unwrap_or(plan).to_owned()
+    }
+
+    /// Returns what it used.
+    fn used(&self, name: &str) -> String {
+        let plan = self.plan(name);
         assert!(!plan.contains("Rows Removed by Join Filter"), "{name} reads what it does not need:\n{plan}");
         let used: BTreeSet<String> =
             plan.lines().filter(|line| !line.contains("never executed")).filter_map(access).collect();
@@ -135,6 +154,8 @@ async fn recording_looks_up_keys_in_the_partition_of_the_month_and_nothing_else(
         ("lock_steps", format!("{directory}, workflow_steps_2026_03_pkey")),
         ("closing_steps", format!("{directory}, workflow_steps_2026_03_pkey")),
         ("count_completed", format!("{directory}, workflow_steps_2026_03_pkey")),
+        ("activity_of_executions", format!("{directory}, workflow_steps_2026_03_pkey")),
+        ("watch_executions", "workflow_executions_2026_03_pkey".to_owned()),
         ("update_steps", "workflow_steps_2026_03_pkey".to_owned()),
         ("end_executions", "workflow_executions_2026_03_pkey".to_owned()),
         ("lock_baselines", "step_baselines_pkey".to_owned()),
@@ -174,9 +195,7 @@ async fn listings_use_their_indexes() {
     }
     bench.run("ANALYZE").await;
     let any = ExecutionFilter::default;
-    let of = |index: &str| {
-        ["01", "02", "03"].map(|month| format!("workflow_executions_2026_{month}_{index}")).join(", ")
-    };
+    let of = |month: &str, index: &str| format!("workflow_executions_2026_{month}_{index}");
     let one = Some(workflow("workflow 1"));
     for (filter, index) in [
         (any(), "started_at_execution_id_idx"),
@@ -187,7 +206,8 @@ async fn listings_use_their_indexes() {
         ),
         (
             ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() },
-            "workflow_name_recorded_at_idx",
+            // Either holds what runs and nothing else.
+            "workflow_name_recorded_at_idx|judge_at_idx",
         ),
         (
             ExecutionFilter { status: Some(ExecutionStatus::Failed), ..any() },
@@ -203,8 +223,8 @@ async fn listings_use_their_indexes() {
         bench.forget();
         bench.store.executions(&filter, None, 10).await.expect("a page");
         let used = bench.used("list_executions");
-        let expected = of(index);
-        assert!(expected.split(", ").all(|index| used.contains(index)), "{filter:?}\n{used}\n{expected}");
+        let found = |month| index.split('|').any(|index| used.contains(&of(month, index)));
+        assert!(["01", "02", "03"].into_iter().all(found), "{filter:?}\n{used}\n{index}");
         assert!(!used.contains("all of"), "{filter:?}\n{used}");
     }
 }
@@ -247,4 +267,35 @@ async fn what_is_asked_of_a_workflow_reads_neither_all_executions_nor_all_baseli
     }
     assert!(bench.used("workflow_history").contains("step_baselines_of_workflow"));
     assert!(bench.used("workflows").contains("step_baselines_workflows"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_found_by_its_index_alone() {
+    let mut bench = Bench::open().await;
+    // Planned while the tables are empty, and used so from then on.
+    bench.send_each().await;
+    bench.fill().await;
+    let execution = StartExecution { started_at: bench.clock.now(), ..start("workflow 1") };
+    bench.send(execution.clone()).await;
+    for _ in 0..3 {
+        bench.send(step(execution.id, "load")).await;
+    }
+    for analyzed in [false, true] {
+        if analyzed {
+            bench.run("ANALYZE").await;
+        }
+        bench.clock.advance(Micros::from_secs(1));
+        bench.forget();
+        let due = bench.store.due(bench.clock.now(), 1_000).await.expect("an answer");
+        assert_eq!((due.steps.len(), due.executions.len()), (3, 1));
+        for (query, table) in [("due_steps", "workflow_steps"), ("due_executions", "workflow_executions")] {
+            let expected = ["01", "02", "03"].map(|month| format!("{table}_2026_{month}_judge_at_idx"));
+            assert_eq!(bench.used(query), expected.join(", "), "{query}, analyzed: {analyzed}");
+            let plan = bench.plan(query);
+            assert!(
+                !plan.contains("Sort Method") && !plan.contains("Bitmap"),
+                "reads on behind its limit:\n{plan}"
+            );
+        }
+    }
 }

@@ -149,7 +149,7 @@ pub struct BottlenecksView {
     #[schema(value_type = String, example = "nightly_etl")]
     pub workflow_name: WorkflowName,
     /// Ended steps by how long they took, running ones by how long they have taken, in the order in
-    /// which they started.
+    /// which they started; then the execution as a whole, if nothing has been heard of it for too long.
     pub bottlenecks: Vec<BottleneckView>,
 }
 
@@ -176,9 +176,11 @@ pub struct ExecutionView {
     /// Steps that completed, once it has ended; `null` while it runs.
     #[schema(example = 5)]
     pub steps_completed: Option<u64>,
-    /// The worst verdict among its steps so far; one still running counts once it has ended.
+    /// The worst verdict among its steps so far, those in flight too.
     #[schema(value_type = Option<String>, example = "CRITICAL")]
     pub worst_bottleneck: Option<Severity>,
+    /// The verdict that nothing has been heard of it for too long; `null` once something is, and once it has ended.
+    pub stalled: Option<BottleneckView>,
     /// The client's own id.
     #[schema(value_type = Option<String>, example = "order-4711")]
     pub correlation_id: Option<CorrelationId>,
@@ -231,6 +233,7 @@ impl From<Execution> for ExecutionView {
             total_duration_ms: execution.duration.map(|total| total.as_millis()),
             steps_completed: ended.then_some(execution.steps_completed),
             worst_bottleneck: execution.worst,
+            stalled: execution.stalled.as_ref().map(BottleneckView::of_execution),
             correlation_id: execution.correlation_id,
             version: execution.version,
             attributes: execution.attributes.entries().clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use tracer_core::detect::{Bottleneck, Severity};
+use tracer_core::detect::{Bottleneck, Severity, VerdictKind};
 use tracer_core::failure::Failure;
 use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::name::{StepName, StepType};
@@ -15,26 +15,29 @@ use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use super::{Time, traceparent_of_step};
 
-/// A step that took, or is taking, too long.
+/// A step that took, or is taking, too long; or an execution of which nothing has been heard for too long.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Bottleneck")]
 pub struct BottleneckView {
-    /// The step.
-    #[schema(value_type = String, example = "st_b7ad6b7169203331")]
-    pub step_id: StepId,
+    /// `slow_step`, `stuck_step` (it was judged while it ran), or `stalled_execution`.
+    #[schema(value_type = String, example = "slow_step")]
+    pub kind: VerdictKind,
+    /// The step; `null` where it is about the execution.
+    #[schema(value_type = Option<String>, example = "st_b7ad6b7169203331")]
+    pub step_id: Option<StepId>,
     /// Its name.
-    #[schema(value_type = String, example = "data_transform")]
-    pub step_name: StepName,
-    /// How long it took, or has taken so far.
+    #[schema(value_type = Option<String>, example = "data_transform")]
+    pub step_name: Option<StepName>,
+    /// How long it took, had taken when it was judged, or how long nothing had been heard.
     #[schema(example = 2100)]
     pub duration_ms: u64,
-    /// The average it was judged against.
+    /// The average it was judged against; 0 where a fixed time judged and there was none.
     #[schema(example = 420)]
     pub historical_avg_ms: u64,
     /// How bad.
     #[schema(value_type = String, example = "CRITICAL")]
     pub severity: Severity,
-    /// Duration over average, two decimals.
+    /// Duration over average, two decimals; 0 where there was no average.
     #[schema(example = 5.0)]
     pub factor: f64,
     /// Samples in that average.
@@ -45,7 +48,7 @@ pub struct BottleneckView {
     pub p95_ms: u64,
     /// What made the history comparable; `null`: all of the step's history.
     pub cohort: Option<BTreeMap<String, String>>,
-    /// Whether the step is still running.
+    /// Whether it was still running when it was judged.
     #[schema(example = false)]
     pub in_flight: bool,
 }
@@ -54,10 +57,17 @@ impl BottleneckView {
     /// Shows a verdict on a step.
     #[must_use]
     pub fn new(step_id: StepId, step_name: StepName, bottleneck: &Bottleneck) -> Self {
+        Self { step_id: Some(step_id), step_name: Some(step_name), ..Self::of_execution(bottleneck) }
+    }
+
+    /// Shows a verdict on an execution as a whole.
+    #[must_use]
+    pub fn of_execution(bottleneck: &Bottleneck) -> Self {
         let whole = bottleneck.cohort.is_whole();
         Self {
-            step_id,
-            step_name,
+            kind: bottleneck.kind,
+            step_id: None,
+            step_name: None,
             duration_ms: bottleneck.duration.as_millis(),
             historical_avg_ms: bottleneck.historical_avg.as_millis(),
             severity: bottleneck.severity,
@@ -232,7 +242,8 @@ pub struct StepView {
     pub attributes: BTreeMap<String, Value>,
     /// Why it failed.
     pub error: Option<FailureView>,
-    /// The verdict; `null` where it is normal, still running, or its history too short to say.
+    /// The verdict, of a running step that of when it crossed its limit; `null` where it is normal, or its history too
+    /// short to say.
     pub bottleneck: Option<BottleneckView>,
 }
 

@@ -7,8 +7,8 @@ use crate::features::Features;
 use crate::ids::ExecutionId;
 use crate::record::needs::key_of;
 use crate::record::{
-    Claims, EndExecution, ExecutionHead, FirstNeeds, History, HistoryNeeds, Lock, ParentStep, Request,
-    StartExecution, StartStep, WorkingSet, segment_needs,
+    Claims, EndExecution, ExecutionHead, FirstNeeds, History, HistoryNeeds, JudgeExecution, JudgeStep, Lock,
+    ParentStep, Request, StartExecution, StartStep, WorkingSet, segment_needs,
 };
 use crate::test_util::fixtures::{
     NOON, complete, completed, end, key, ms, rebaseline, recorded, request, start, step, step_id, step_name,
@@ -31,6 +31,8 @@ fn running(id: ExecutionId) -> (ExecutionId, ExecutionHead) {
         steps_completed: 0,
         worst: None,
         features: Features::default(),
+        stalled: None,
+        judge_at: None,
     };
     (id, head)
 }
@@ -55,6 +57,9 @@ fn each_command_locks_what_it_must_and_no_more() {
         "the strongest holds"
     );
     assert_eq!(locks(&[at_noon(rebaseline("etl", "load"))]), None);
+    assert_eq!(locks(&[at_noon(JudgeStep { execution: id, id: step_id(1) })]), Some(Lock::Update));
+    let looking = FirstNeeds::of(&[at_noon(JudgeExecution { id })]);
+    assert_eq!((looking.executions[&id], looking.activities.contains(&id)), (Lock::Update, true));
     let mut import = recorded(NOON, "etl", &[("load", 5)]);
     (import.start.id, import.start.parent) = (id, Some(parent));
     let needs = FirstNeeds::of(&[at_noon(import)]);
@@ -132,6 +137,11 @@ fn no_two_commands_of_a_batch_change_the_same_row() {
     let begin = StartExecution { id: one, ..start("etl") };
     assert_eq!(admitted(&[at_noon(begin.clone()), load(), at_noon(begin)]), [true, false, false]);
     assert_eq!(admitted(&[at_noon(rebaseline("etl", "load")), load()]), [true, true]);
+    let look = || at_noon(JudgeStep { execution: one, id: step_id(1) });
+    assert_eq!(admitted(&[load(), look(), at_noon(step(one, "save"))]), [true, false, true]);
+    let listen = || at_noon(JudgeExecution { id: one });
+    assert_eq!(admitted(&[load(), listen(), at_noon(JudgeExecution { id: two })]), [true, false, true]);
+    assert_eq!(admitted(&[listen(), at_noon(step(one, "save")), listen()]), [true, false, false]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub async fn a_running_step_comes_with_its_history(lab: Lab) {
     for running in &found.running {
         let key = BaselineKey::of_step(&found.workflow, &running.name, &Cohort::default());
         let stored = lab.baseline("etl", running.name.as_str()).await;
-        let found = lab.store().baselines(&[key].into()).await.unwrap();
+        let found = lab.store().baselines(&[key].into()).await.expect("an answer");
         assert_eq!(found.get(&key), Some(&stored));
     }
 }
@@ -64,7 +64,7 @@ pub async fn a_running_step_without_history_comes_without(lab: Lab) {
     let [running] = &found.running[..] else { panic!("one: {found:?}") };
     assert_eq!(*running, lab.step_of(id, step).await);
     let key = BaselineKey::of_step(&found.workflow, &running.name, &Cohort::default());
-    let known = lab.store().baselines(&[key].into()).await.unwrap();
+    let known = lab.store().baselines(&[key].into()).await.expect("an answer");
     assert!(known.get(&key).is_none_or(|baseline| baseline.reference().is_none()));
 }
 

@@ -56,6 +56,8 @@ pub async fn a_started_execution_is_found_as_it_was_given(lab: Lab) {
         recorded_at: lab.now(),
         steps_completed: 0,
         worst: None,
+        stalled: None,
+        judge_at: Some(lab.now() + Micros::from_secs(60)),
     };
     assert_eq!(lab.execution(given.id).await, expected);
 }

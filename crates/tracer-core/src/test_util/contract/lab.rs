@@ -12,7 +12,8 @@ use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, StepPolicy, W
 use crate::execution::{Execution, ExecutionStatus};
 use crate::ids::{ExecutionId, StepId};
 use crate::record::{
-    Answer, Completion, ExecutionEnded, Idempotency, Outcome, Refusal, Request, StartExecution, StepEnded,
+    Answer, Completion, ExecutionEnded, Idempotency, JudgeExecution, JudgeStep, Outcome, Refusal, Request,
+    StartExecution, StepEnded,
 };
 use crate::repository::{ExecutionFilter, Repository, RepositoryError, WorkflowHistory};
 use crate::step::Step;
@@ -49,17 +50,30 @@ pub struct Lab {
 impl Lab {
     /// Opens an empty store at [`fixtures::NOON`].
     ///
-    /// Its policy is the default one, but a step named `patient…` may take ten times its average.
+    /// Its policy is the default one, but a step named `patient…` may take ten times its average, one
+    /// named `timed…` is stuck after a second, and an execution of a workflow named `hushed…` is stalled
+    /// after ten seconds of silence.
     pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
         let clock = Arc::new(FakeClock::at(fixtures::NOON));
         let patient = FactorOfMean { warning: 10.0, critical: 20.0, ..FactorOfMean::default() };
-        let entry = PolicyEntry {
+        let steps = |step: &str, steps| PolicyEntry {
             workflow: "*".into(),
-            step: "patient*".into(),
-            steps: StepPolicy { rule: Arc::new(patient), ..StepPolicy::default() },
+            step: step.into(),
+            steps,
             executions: WorkflowPolicy::default(),
         };
-        let policy = Policy::new(StepPolicy::default(), [entry]);
+        let stall_after = Some(Micros::from_secs(10));
+        let hushed = PolicyEntry {
+            workflow: "hushed*".into(),
+            executions: WorkflowPolicy { stall_after, ..WorkflowPolicy::default() },
+            ..steps("", StepPolicy::default())
+        };
+        let entries = [
+            steps("patient*", StepPolicy { rule: Arc::new(patient), ..StepPolicy::default() }),
+            steps("timed*", StepPolicy { timeout: Some(Micros::from_secs(1)), ..StepPolicy::default() }),
+            hushed,
+        ];
+        let policy = Policy::new(StepPolicy::default(), entries);
         let store = open(Arc::clone(&clock), Arc::new(policy)).await;
         Self { store, clock }
     }
@@ -204,6 +218,39 @@ impl Lab {
     /// Returns what was measured of a workflow's executions as wholes; nothing if it is unknown.
     pub async fn totals(&self, workflow: &str) -> Measured {
         self.history(workflow).await.map(|history| history.executions).unwrap_or_default().measured()
+    }
+
+    /// Looks at everything that is due, steps first; returns each new verdict in words.
+    pub async fn look(&self) -> Vec<String> {
+        let due = self.store().due(self.now(), 1_000).await.expect("an answer");
+        let mut said = Vec::new();
+        for (execution, id) in due.steps {
+            said.extend(self.judge(JudgeStep { execution, id }).await);
+        }
+        for id in due.executions {
+            said.extend(self.judge(JudgeExecution { id }).await);
+        }
+        said
+    }
+
+    /// Looks at one thing; returns the verdict in words, if it is new.
+    pub async fn judge(&self, command: impl IntoCommand) -> Option<String> {
+        let answer = self.try_record(command).await.expect("looking is never refused");
+        let told = match &answer.outcome {
+            Outcome::StepStuck(stuck) => Some(format!("{} {}", stuck.name, verdict(Some(&stuck.bottleneck)))),
+            Outcome::ExecutionStalled(stalled) => {
+                Some(format!("{} as a whole {}", stalled.workflow, verdict(Some(&stalled.bottleneck))))
+            }
+            Outcome::NothingNew => None,
+            Outcome::ExecutionStarted(_)
+            | Outcome::StepStarted(_)
+            | Outcome::StepEnded(_)
+            | Outcome::ExecutionEnded(_)
+            | Outcome::ExecutionRecorded { .. }
+            | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
+        };
+        assert_eq!(answer.fresh, told.is_some());
+        told
     }
 
     /// Moves the clock forward.

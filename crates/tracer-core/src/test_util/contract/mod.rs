@@ -19,6 +19,7 @@ pub mod filters;
 pub mod history;
 pub mod idempotency;
 pub mod imports;
+pub mod in_flight;
 pub mod judging;
 mod lab;
 pub mod listing;
@@ -177,6 +178,28 @@ macro_rules! contract_tests {
                 past_runs_are_at_most_as_many_as_asked_for,
                 past_runs_are_whole_or_left_out,
                 past_runs_of_an_unknown_workflow_are_none,
+            ],
+            in_flight: [
+                a_step_is_reported_when_it_crosses_its_limit_and_once,
+                a_warning_becomes_critical_and_is_left_alone,
+                what_crossed_both_limits_unseen_is_critical_at_once,
+                history_that_arrived_later_counts,
+                without_history_there_is_no_verdict,
+                a_verdict_is_taken_back_after_a_rebaseline_and_may_come_again,
+                a_timeout_is_critical_without_history,
+                old_work_is_not_looked_at,
+                a_clock_that_steps_back_repeats_nothing,
+                the_end_of_a_step_is_judged_anew,
+                twenty_looks_at_one_step_say_it_once,
+                a_silent_execution_is_stalled_and_what_is_heard_clears_it,
+                steps_move_the_silence_without_moving_its_timer,
+                a_step_that_runs_within_its_limits_is_no_silence,
+                a_fixed_silence_holds_whatever_runs,
+                an_end_cancels_everything,
+                what_is_unknown_or_not_due_is_nothing_new,
+                what_is_due_comes_in_order_and_in_portions,
+                looking_is_no_sign_of_life,
+                an_import_is_never_due,
             ],
             retention: [
                 what_is_old_is_removed_and_what_is_new_stays,

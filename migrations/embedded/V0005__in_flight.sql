@@ -1,0 +1,9 @@
+-- What is judged while it runs.
+
+-- The verdict that nothing has been heard of a running execution for too long, while that is so; null
+-- otherwise. JSON.
+ALTER TABLE workflow_executions ADD COLUMN stalled TEXT;
+
+-- Running executions whose time to be looked at has come. That of steps is there already.
+CREATE INDEX workflow_executions_due
+    ON workflow_executions (judge_at) WHERE status = 'running';
