@@ -95,7 +95,9 @@ fn what_is_unknown_is_named_with_what_was_probably_meant() {
     assert_eq!(
         fault("[[detect]]\nstep = \"a\"\nwarning = 2.0"),
         "tracer.toml: `detect[0].warning`: unknown field `warning`, expected one of `workflow`, `step`, \
-         `warning_factor`, `critical_factor`, `min_samples`, `min_excess`"
+         `rule`, `warning_factor`, `critical_factor`, `quantile_warning`, `quantile_critical`, `robust_warning`, \
+         `robust_critical`, `robust_least_factor`, `min_samples`, `min_excess`, `cohort`, `confirm`, `min_shift`, \
+         `timeout`, `stall_after`, `deadline`"
     );
 }
 

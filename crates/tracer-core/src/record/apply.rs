@@ -3,9 +3,10 @@
 //! Invariant: a refused command leaves the working set as it was.
 
 use super::command::{
-    Command, CompleteStep, Completion, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep,
-    Request, StartExecution, StartStep,
+    Command, CompleteStep, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
+    StartExecution, StartStep,
 };
+use super::judging::{Finish, finish, write_history};
 use super::needs::{key_of, sample_time};
 use super::outcome::{
     Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted,
@@ -14,16 +15,12 @@ use super::watch::{self, hear_from};
 use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
-use crate::baseline::{Baseline, Ending, Learned, Sample, Segment, ShiftRule};
-use crate::cohort::{BaselineKey, Cohort, CohortSpec};
-use crate::detect::{
-    Bottleneck, ComparedWith, Comparison, Histories, Policy, Regression, Severity, StepPolicy,
-};
+use crate::baseline::{Baseline, Ending};
+use crate::detect::{Policy, Regression};
 use crate::execution::{Execution, ExecutionStatus, Transition};
-use crate::failure::Failure;
 use crate::features::Features;
 use crate::ids::ExecutionId;
-use crate::name::{StepName, WorkflowName};
+use crate::name::WorkflowName;
 use crate::step::{Step, StepStatus, StepTimes};
 use crate::time::Timestamp;
 
@@ -201,50 +198,6 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
     }
 }
 
-/// Returns what may explain how long a step takes: its own attributes, and its execution's.
-pub(super) fn features_of(step: &Step, set: &WorkingSet) -> Features {
-    let of_execution = set.executions.get(&step.execution).map(|execution| &execution.features);
-    of_execution.map_or_else(|| Features::default().with(&step.attributes), |own| own.with(&step.attributes))
-}
-
-/// Where a step's histories are.
-pub(super) struct Known {
-    whole: BaselineKey,
-    cohort: Option<(Cohort, BaselineKey)>,
-}
-
-impl Known {
-    pub(super) fn find(
-        plan: &StepPolicy,
-        workflow: &WorkflowName,
-        step: &StepName,
-        features: &Features,
-        set: &WorkingSet,
-    ) -> Self {
-        let cohort = plan.cohort.cohort(features).map(|cohort| {
-            let key = BaselineKey::of_step(workflow, step, &cohort);
-            (cohort, key)
-        });
-        // Beyond the bound on cohorts a step is compared with all of its history.
-        let kept = |(_, key): &(Cohort, BaselineKey)| set.histories.contains_key(key);
-        Self { whole: key_of(workflow, Some(step)), cohort: cohort.filter(kept) }
-    }
-
-    fn keys(&self) -> impl Iterator<Item = BaselineKey> + use<> {
-        [Some(self.whole), self.cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
-    }
-
-    pub(super) fn histories<'a>(
-        &'a self,
-        set: &'a WorkingSet,
-        began: Option<Timestamp>,
-    ) -> Option<Histories<'a>> {
-        let baseline = |key: &BaselineKey| set.histories.get(key).map(|history| &history.baseline);
-        let cohort = self.cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baseline(key)?)));
-        Some(Histories { whole: baseline(&self.whole)?, cohort, began })
-    }
-}
-
 fn complete_step(
     policy: &Policy,
     complete: &CompleteStep,
@@ -274,137 +227,6 @@ fn complete_step(
     set.written_steps.entry(key).or_insert(Written::Update);
     hear_from(complete.execution, now, set);
     Ok(fresh(outcome))
-}
-
-/// How a step ends.
-struct Finish<'a> {
-    status: StepStatus,
-    times: StepTimes,
-    /// When it was started, where it was seen to run.
-    began: Option<Timestamp>,
-    failure: Option<&'a Failure>,
-}
-
-impl<'a> Finish<'a> {
-    fn of(completion: &'a Completion, times: StepTimes, began: Option<Timestamp>) -> Self {
-        Self { status: completion.status, times, began, failure: completion.failure.as_ref() }
-    }
-}
-
-/// Ends a step: judges it, and lets it enter its history. Returns a lasting slowdown that it makes certain.
-fn finish(
-    policy: &Policy,
-    workflow: &WorkflowName,
-    step: &mut Step,
-    finish: Finish<'_>,
-    now: Timestamp,
-    set: &mut WorkingSet,
-) -> Option<Regression> {
-    step.status = finish.status;
-    step.ended_at = Some(finish.times.ended_at);
-    step.duration = Some(finish.times.duration);
-    step.failure = finish.failure.cloned();
-    step.judge_at = None;
-    step.changed_at = now;
-    let mut regression = None;
-    if step.status.is_judged() {
-        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, now, set);
-    }
-    if let Some(bottleneck) = &step.bottleneck {
-        worsen(step.execution, bottleneck.severity, set);
-    }
-    regression
-}
-
-/// Notes a verdict on the execution, so that it is found by it while it still runs.
-pub(super) fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
-    let Some(head) = set.executions.get_mut(&id).filter(|head| head.worst < Some(severity)) else { return };
-    head.worst = Some(severity);
-    match set.new_executions.get_mut(&id) {
-        Some(row) => row.worst = Some(severity),
-        None => {
-            set.worsened_executions.insert(id, severity);
-        }
-    }
-}
-
-/// Judges a duration by the history as it was before it, and then adds it. One that is no sample is
-/// neither judged nor averaged: only its ending is counted.
-fn judge_and_learn(
-    policy: &Policy,
-    workflow: &WorkflowName,
-    step: &Step,
-    finish: &Finish<'_>,
-    now: Timestamp,
-    set: &mut WorkingSet,
-) -> (Option<Bottleneck>, Option<Regression>) {
-    let plan = policy.of_step(workflow, &step.name);
-    let features = features_of(step, set);
-    let known = Known::find(plan, workflow, &step.name, &features, set);
-    // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let Some(histories) = known.histories(set, finish.began) else { return (None, None) };
-    let at = sample_time(finish.times.ended_at, now);
-    let sample = finish.times.sample();
-    let comparison = plan.compare(histories, &features).filter(|_| sample.is_some());
-    let verdict = comparison
-        .as_ref()
-        .zip(sample)
-        .and_then(|(comparison, duration)| comparison.judge(duration, &features, false));
-    let Some(duration) = sample.filter(|_| finish.status == StepStatus::Completed) else {
-        let ending = if finish.status == StepStatus::Completed { Ending::Completed } else { Ending::Failed };
-        for key in known.keys() {
-            count(set, key, at, ending);
-        }
-        return (verdict, None);
-    };
-    let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
-    let explained = comparison.as_ref().and_then(Comparison::explained);
-    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
-    // A run is a shift's witness where it was compared with its like.
-    let like = match plan.cohort {
-        CohortSpec::Whole => true,
-        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(&features),
-        CohortSpec::Given(_) => known.cohort.is_none(),
-    };
-    let told = comparison.as_ref().map(|comparison| comparison.cohort(&features));
-    let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
-    let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
-    let sample = Sample { at, duration, over, explained, expected, features: &features, shifts: None };
-    let of_whole = Sample { shifts: like.then_some(rule), ..sample };
-    let mut regression = learn(set, known.whole, &of_whole, told.as_ref());
-    if let Some((_, key)) = known.cohort {
-        // What the whole step judged may be normal for its cohort, which has a level of its own to learn.
-        let over = over.filter(|_| by_cohort);
-        let of_cohort = Sample { over, explained: None, shifts: by_cohort.then_some(rule), ..sample };
-        regression = learn(set, key, &of_cohort, told.as_ref()).or(regression);
-    }
-    (verdict, regression)
-}
-
-fn learn(
-    set: &mut WorkingSet,
-    key: BaselineKey,
-    sample: &Sample<'_>,
-    cohort: Option<&Cohort>,
-) -> Option<Regression> {
-    let history = set.histories.get_mut(&key)?;
-    let Learned { closed, shift } = history.baseline.learn(sample, &mut history.segments);
-    let regression = shift.map(|shift| {
-        Regression::new(shift, cohort.cloned().unwrap_or_default(), &history.baseline, sample.features)
-    });
-    write_history(set, key, closed);
-    regression
-}
-
-fn count(set: &mut WorkingSet, key: BaselineKey, at: Timestamp, ending: Ending) {
-    let Some(history) = set.histories.get_mut(&key) else { return };
-    let closed = history.baseline.count(at, ending, &mut history.segments);
-    write_history(set, key, closed);
-}
-
-fn write_history(set: &mut WorkingSet, key: BaselineKey, closed: Option<Segment>) {
-    set.written_histories.insert(key, ());
-    set.written_segments.extend(closed.map(|segment| ((key, segment.day), segment)));
 }
 
 fn end_execution(end: &EndExecution, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {

@@ -15,6 +15,7 @@
 
 mod apply;
 mod command;
+mod judging;
 mod needs;
 mod outcome;
 mod watch;

@@ -15,8 +15,9 @@
 //! life.
 //! Not here: the limits (`detect`), and who looks (`tracer-alert`).
 
-use super::apply::{Known, features_of, fresh, repeated, worsen};
+use super::apply::{fresh, repeated};
 use super::command::{JudgeExecution, JudgeStep};
+use super::judging::{Known, features_of, worsen};
 use super::needs::key_of;
 use super::outcome::{Answer, ExecutionStalled, Outcome, StepStuck};
 use super::working_set::{WorkingSet, Written};

@@ -1,0 +1,217 @@
+//! How a step that ends is judged, and what its histories learn from it.
+//!
+//! Invariant: a step is judged by its histories as they were before it, and never by itself.
+//! Not here: what it is compared with (`detect`), and what a history makes of a sample (`baseline`).
+
+use super::command::Completion;
+use super::needs::{key_of, sample_time};
+use super::working_set::WorkingSet;
+use crate::baseline::{Ending, Learned, Sample, Segment, ShiftRule};
+use crate::cohort::{BaselineKey, Cohort, CohortSpec};
+use crate::detect::{
+    Bottleneck, ComparedWith, Comparison, Histories, Policy, Regression, Severity, StepPolicy,
+};
+use crate::failure::Failure;
+use crate::features::Features;
+use crate::ids::ExecutionId;
+use crate::name::{StepName, WorkflowName};
+use crate::step::{Step, StepStatus, StepTimes};
+use crate::time::{Micros, Timestamp};
+
+/// Returns what may explain how long a step takes: its own attributes, and its execution's.
+pub(super) fn features_of(step: &Step, set: &WorkingSet) -> Features {
+    let of_execution = set.executions.get(&step.execution).map(|execution| &execution.features);
+    of_execution.map_or_else(|| Features::default().with(&step.attributes), |own| own.with(&step.attributes))
+}
+
+/// Where a step's histories are.
+pub(super) struct Known {
+    whole: BaselineKey,
+    cohort: Option<(Cohort, BaselineKey)>,
+}
+
+impl Known {
+    pub(super) fn find(
+        plan: &StepPolicy,
+        workflow: &WorkflowName,
+        step: &StepName,
+        features: &Features,
+        set: &WorkingSet,
+    ) -> Self {
+        let cohort = plan.cohort.cohort(features).map(|cohort| {
+            let key = BaselineKey::of_step(workflow, step, &cohort);
+            (cohort, key)
+        });
+        // Beyond the bound on cohorts a step is compared with all of its history.
+        let kept = |(_, key): &(Cohort, BaselineKey)| set.histories.contains_key(key);
+        Self { whole: key_of(workflow, Some(step)), cohort: cohort.filter(kept) }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = BaselineKey> + use<> {
+        [Some(self.whole), self.cohort.as_ref().map(|(_, key)| *key)].into_iter().flatten()
+    }
+
+    pub(super) fn histories<'a>(
+        &'a self,
+        set: &'a WorkingSet,
+        began: Option<Timestamp>,
+    ) -> Option<Histories<'a>> {
+        let baseline = |key: &BaselineKey| set.histories.get(key).map(|history| &history.baseline);
+        let cohort = self.cohort.as_ref().and_then(|(cohort, key)| Some((cohort, baseline(key)?)));
+        Some(Histories { whole: baseline(&self.whole)?, cohort, began })
+    }
+}
+
+/// How a step ends.
+pub(super) struct Finish<'a> {
+    pub(super) status: StepStatus,
+    pub(super) times: StepTimes,
+    /// When it was started, where it was seen to run.
+    pub(super) began: Option<Timestamp>,
+    pub(super) failure: Option<&'a Failure>,
+}
+
+impl<'a> Finish<'a> {
+    pub(super) fn of(completion: &'a Completion, times: StepTimes, began: Option<Timestamp>) -> Self {
+        Self { status: completion.status, times, began, failure: completion.failure.as_ref() }
+    }
+}
+
+/// Ends a step: judges it, and lets it enter its history. Returns a lasting slowdown that it makes certain.
+pub(super) fn finish(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &mut Step,
+    finish: Finish<'_>,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Option<Regression> {
+    step.status = finish.status;
+    step.ended_at = Some(finish.times.ended_at);
+    step.duration = Some(finish.times.duration);
+    step.failure = finish.failure.cloned();
+    step.judge_at = None;
+    step.changed_at = now;
+    let mut regression = None;
+    if step.status.is_judged() {
+        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, now, set);
+    }
+    if let Some(bottleneck) = &step.bottleneck {
+        worsen(step.execution, bottleneck.severity, set);
+    }
+    regression
+}
+
+/// Notes a verdict on the execution, so that it is found by it while it still runs.
+pub(super) fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) {
+    let Some(head) = set.executions.get_mut(&id).filter(|head| head.worst < Some(severity)) else { return };
+    head.worst = Some(severity);
+    match set.new_executions.get_mut(&id) {
+        Some(row) => row.worst = Some(severity),
+        None => {
+            set.worsened_executions.insert(id, severity);
+        }
+    }
+}
+
+/// What was found of a step that ended.
+struct Found {
+    verdict: Option<Bottleneck>,
+    /// The limit that it crossed.
+    over: Option<Micros>,
+    by_cohort: bool,
+    /// What it was compared with, in the words of the answer.
+    told: Option<Cohort>,
+}
+
+/// Judges a duration by the history as it was before it, and then adds it. One that is no sample is
+/// neither judged nor averaged: only its ending is counted.
+fn judge_and_learn(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &Step,
+    finish: &Finish<'_>,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> (Option<Bottleneck>, Option<Regression>) {
+    let plan = policy.of_step(workflow, &step.name);
+    let features = features_of(step, set);
+    let known = Known::find(plan, workflow, &step.name, &features, set);
+    // Beyond the bound on step names a step has no history: it is recorded, and not judged.
+    let Some(histories) = known.histories(set, finish.began) else { return (None, None) };
+    let at = sample_time(finish.times.ended_at, now);
+    let Some(duration) = finish.times.sample() else {
+        count(set, &known, at, finish.status);
+        return (None, None);
+    };
+    let comparison = plan.compare(histories, &features);
+    let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, &features, false));
+    if finish.status != StepStatus::Completed {
+        count(set, &known, at, finish.status);
+        return (verdict, None);
+    }
+    let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
+    let explained = comparison.as_ref().and_then(Comparison::explained);
+    let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
+    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
+    let told = comparison.as_ref().map(|comparison| comparison.cohort(&features));
+    // A run is a witness of a shift where it was compared with its like.
+    let like = match plan.cohort {
+        CohortSpec::Whole => true,
+        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(&features),
+        CohortSpec::Given(_) => known.cohort.is_none(),
+    };
+    let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
+    let shifts = like.then_some(rule);
+    let sample = Sample { at, duration, over, explained, expected, features: &features, shifts };
+    let found = Found { verdict, over, by_cohort, told };
+    let regression = learn_all(set, &known, &sample, &found, rule);
+    (found.verdict, regression)
+}
+
+/// Lets the whole history learn, and that of the cohort if the step has one.
+fn learn_all(
+    set: &mut WorkingSet,
+    known: &Known,
+    sample: &Sample<'_>,
+    found: &Found,
+    rule: ShiftRule,
+) -> Option<Regression> {
+    let of_whole = learn(set, known.whole, sample, found.told.as_ref());
+    let Some((_, key)) = &known.cohort else { return of_whole };
+    // What the whole step judged may be normal for its cohort, which has a level of its own to learn.
+    let over = found.over.filter(|_| found.by_cohort);
+    let shifts = found.by_cohort.then_some(rule);
+    let of_cohort = Sample { over, explained: None, shifts, ..*sample };
+    learn(set, *key, &of_cohort, found.told.as_ref()).or(of_whole)
+}
+
+fn learn(
+    set: &mut WorkingSet,
+    key: BaselineKey,
+    sample: &Sample<'_>,
+    cohort: Option<&Cohort>,
+) -> Option<Regression> {
+    let history = set.histories.get_mut(&key)?;
+    let Learned { closed, shift } = history.baseline.learn(sample, &mut history.segments);
+    let regression = shift.map(|shift| {
+        Regression::new(shift, cohort.cloned().unwrap_or_default(), &history.baseline, sample.features)
+    });
+    write_history(set, key, closed);
+    regression
+}
+
+/// Counts an ending that enters no average.
+fn count(set: &mut WorkingSet, known: &Known, at: Timestamp, status: StepStatus) {
+    let ending = if status == StepStatus::Completed { Ending::Completed } else { Ending::Failed };
+    for key in known.keys() {
+        let Some(history) = set.histories.get_mut(&key) else { continue };
+        let closed = history.baseline.count(at, ending, &mut history.segments);
+        write_history(set, key, closed);
+    }
+}
+
+pub(super) fn write_history(set: &mut WorkingSet, key: BaselineKey, closed: Option<Segment>) {
+    set.written_histories.insert(key, ());
+    set.written_segments.extend(closed.map(|segment| ((key, segment.day), segment)));
+}
