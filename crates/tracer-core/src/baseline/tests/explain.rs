@@ -33,7 +33,7 @@ impl Step {
         let explained = comparison.as_ref().and_then(|found| found.explained());
         let expected = comparison.as_ref().map(|found| found.reference.p50);
         let sample = Sample { at: self.now, duration, over, explained, expected, features, shifts: None };
-        let _ = self.baseline.learn(&sample, &mut Vec::new());
+        drop(self.baseline.learn(&sample, &mut Vec::new()));
         verdict
     }
 }
