@@ -32,8 +32,8 @@ const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// Bytes of a bucket's line besides the labels' values, with a number of ten digits: of a step, of a workflow.
 const STEP_LINE_BYTES: usize = 95;
 const WORKFLOW_LINE_BYTES: usize = 75;
-/// Bytes of a counter's line of what is in flight, besides its names.
-const IN_FLIGHT_LINE_BYTES: usize = 125;
+/// Bytes of a counter's line of a rare verdict, besides its names.
+const RARE_LINE_BYTES: usize = 125;
 /// Lines of a histogram besides its buckets: `+Inf`, sum, count.
 const EXTRA_LINES: usize = 3;
 
@@ -46,7 +46,7 @@ pub struct Metrics {
     recorder: PrometheusHandle,
     workflows: Series<WorkflowName, WorkflowSeries>,
     steps: Series<StepKey, StepSeries>,
-    in_flight: Series<InFlightKey, InFlightSeries>,
+    rare: Series<RareKey, RareSeries>,
     active: Mutex<ActiveWorkflows>,
     requests: RwLock<HashMap<String, Route>>,
     dropped_lines: OnceLock<DroppedLines>,
@@ -54,8 +54,17 @@ pub struct Metrics {
 }
 
 type StepKey = (WorkflowName, StepName, StepType);
-/// Without a step: the execution as a whole.
-type InFlightKey = (WorkflowName, Option<StepName>);
+
+/// What is counted only where it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum RareKey {
+    /// A step was stuck.
+    Stuck(WorkflowName, StepName),
+    /// An execution was stalled.
+    Stalled(WorkflowName),
+    /// A step has become slower for good.
+    Regressed(WorkflowName, StepName),
+}
 
 #[derive(Debug)]
 struct WorkflowSeries {
@@ -73,7 +82,7 @@ struct StepSeries {
 }
 
 #[derive(Debug)]
-struct InFlightSeries {
+struct RareSeries {
     warning: Counter,
     critical: Counter,
 }
@@ -131,16 +140,16 @@ impl Metrics {
     }
 
     fn over(recorder: PrometheusHandle, settings: &MetricSettings) -> Self {
-        // A fifth for workflows, three quarters for steps, a fortieth for the few that were stuck; the rest is for the
+        // A fifth for workflows, three quarters for steps, a fortieth for the few that were stuck or regressed; the rest is for the
         // service's own, whose names are ours.
         let (workflow_bytes, step_bytes) = (settings.max_bytes / 5, settings.max_bytes / 4 * 3);
-        let in_flight_bytes = settings.max_bytes / 40;
+        let rare_bytes = settings.max_bytes / 40;
         metrics::gauge!("tracer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Self {
             recorder,
             workflows: Series::new(settings.workflow_series, workflow_bytes),
             steps: Series::new(settings.step_series, step_bytes),
-            in_flight: Series::new(settings.step_series, in_flight_bytes),
+            rare: Series::new(settings.step_series, rare_bytes),
             active: Mutex::new(ActiveWorkflows::new(settings.refresh * 3)),
             requests: RwLock::default(),
             dropped_lines: OnceLock::new(),
@@ -194,20 +203,25 @@ impl Metrics {
 
     /// Counts a verdict on a step that runs.
     pub fn stuck(&self, workflow: &WorkflowName, step: &StepName, severity: Severity) {
-        self.in_flight((workflow.clone(), Some(step.clone())), severity);
+        self.rare(&RareKey::Stuck(workflow.clone(), step.clone()), severity);
     }
 
     /// Counts a verdict on an execution of which nothing is heard.
     pub fn stalled(&self, workflow: &WorkflowName, severity: Severity) {
-        self.in_flight((workflow.clone(), None), severity);
+        self.rare(&RareKey::Stalled(workflow.clone()), severity);
     }
 
-    fn in_flight(&self, key: InFlightKey, severity: Severity) {
+    /// Counts a lasting slowdown of a step.
+    pub fn regressed(&self, workflow: &WorkflowName, step: &StepName, severity: Severity) {
+        self.rare(&RareKey::Regressed(workflow.clone(), step.clone()), severity);
+    }
+
+    fn rare(&self, key: &RareKey, severity: Severity) {
         let bytes = || {
-            let step = key.1.as_ref().map_or(0, |step| escaped_len(step.as_str()));
-            2 * (IN_FLIGHT_LINE_BYTES + escaped_len(key.0.as_str()) + step)
+            let (workflow, step) = key.names();
+            2 * (RARE_LINE_BYTES + escaped_len(workflow) + escaped_len(step))
         };
-        let series = self.in_flight.get(&key, bytes, InFlightSeries::new);
+        let series = self.rare.get(key, bytes, RareSeries::new);
         match severity {
             Severity::Warning => series.warning.increment(1),
             Severity::Critical => series.critical.increment(1),
@@ -327,16 +341,31 @@ impl StepSeries {
     }
 }
 
-impl InFlightSeries {
-    fn new(key: Option<&InFlightKey>) -> Self {
-        let (workflow, step, kind) = match key {
-            Some((workflow, Some(step))) => {
-                (workflow.as_str(), step.as_str(), VerdictKind::StuckStep.as_str())
+impl RareKey {
+    /// Returns the names of the workflow and, unless it is about an execution, of the step.
+    fn names(&self) -> (&str, &str) {
+        match self {
+            Self::Stuck(workflow, step) | Self::Regressed(workflow, step) => {
+                (workflow.as_str(), step.as_str())
             }
-            Some((workflow, None)) => (workflow.as_str(), "", VerdictKind::StalledExecution.as_str()),
-            None => (OTHER, OTHER, OTHER),
-        };
+            Self::Stalled(workflow) => (workflow.as_str(), ""),
+        }
+    }
+}
+
+impl RareSeries {
+    fn new(key: Option<&RareKey>) -> Self {
+        let (workflow, step) = key.map_or((OTHER, OTHER), RareKey::names);
         let (workflow, step) = (workflow.to_owned(), step.to_owned());
+        let kind = match key {
+            Some(RareKey::Stuck(..)) => VerdictKind::StuckStep.as_str(),
+            Some(RareKey::Stalled(_)) => VerdictKind::StalledExecution.as_str(),
+            Some(RareKey::Regressed(..)) => {
+                let counter = |severity: Severity| metrics::counter!("tracer_regressions_total", "workflow_name" => workflow.clone(), "step_name" => step.clone(), "severity" => severity.as_str());
+                return Self { warning: counter(Severity::Warning), critical: counter(Severity::Critical) };
+            }
+            None => OTHER,
+        };
         let counter = |severity: Severity| metrics::counter!("tracer_in_flight_bottlenecks_total", "workflow_name" => workflow.clone(), "step_name" => step.clone(), "kind" => kind, "severity" => severity.as_str());
         Self { warning: counter(Severity::Warning), critical: counter(Severity::Critical) }
     }
@@ -364,6 +393,7 @@ fn describe() {
         Unit::Count,
         "Verdicts on steps and executions while they ran."
     );
+    counter!("tracer_regressions_total", Unit::Count, "Steps that became slower for good.");
     counter!(
         "tracer_watchdog_looks_total",
         Unit::Count,

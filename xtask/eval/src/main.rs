@@ -107,7 +107,7 @@ fn heading(arguments: &Arguments, all: usize, runs: &[&Run]) -> String {
     let steps: usize = runs.iter().map(|run| run.steps.len()).sum();
     format!(
         "{} of {all} runs in {}, with {steps} steps.\n{split}\nScored are steps of at least {} s with at least \
-         {LEAST_HISTORY} completed ones in their history.\n\n{}",
+         {LEAST_HISTORY} completed ones in their history when they began.\n\n{}",
         runs.len(),
         arguments.folder.display(),
         LEAST_DURATION.as_secs_f64(),

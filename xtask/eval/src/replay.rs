@@ -5,7 +5,7 @@
 //! answered in the very state in which the real one was recorded; it leaves no trace in the history.
 //! Not here: adding up (`tally`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Context, Result, bail};
 use tracer_core::cohort::{BaselineKey, Cohort};
@@ -22,7 +22,7 @@ use crate::stream::{Event, Played, What, events};
 pub(crate) const FACTORS: [u64; 3] = [2, 3, 5];
 /// The factor by which steps are slowed that are watched while they run.
 pub(crate) const WATCHED_FACTOR: u64 = 3;
-/// Completed samples that a step's history must hold for it to be scored.
+/// Completed samples that a step's history must have held when it began for it to be scored.
 pub(crate) const LEAST_HISTORY: u64 = 20;
 /// The shortest duration that is scored.
 pub(crate) const LEAST_DURATION: Micros = Micros::from_secs(1);
@@ -89,7 +89,8 @@ pub(crate) struct Scores {
 pub(crate) fn replay(runs: &[&Run], view: View, policy: &Policy, depth: Depth) -> Result<Scores> {
     let played: Vec<Played<'_>> =
         runs.iter().enumerate().map(|(number, run)| Played::new(run, view, number)).collect::<Result<_>>()?;
-    let mut replay = Replay { policy, shelf: Shelf::default(), scores: Scores::default() };
+    let mut replay =
+        Replay { policy, shelf: Shelf::default(), scores: Scores::default(), with_history: HashSet::new() };
     for event in events(&played) {
         let run = played.get(event.run).context("events name their run")?;
         replay.happens(run, event, depth)?;
@@ -101,6 +102,8 @@ struct Replay<'a> {
     policy: &'a Policy,
     shelf: Shelf,
     scores: Scores,
+    /// The steps, by run and number, that began with enough history.
+    with_history: HashSet<(usize, usize)>,
 }
 
 impl Replay<'_> {
@@ -114,6 +117,9 @@ impl Replay<'_> {
                 write(&mut self.shelf, self.policy, request)?;
             }
             What::StartStep(number) => {
+                if is_scored(&self.shelf, played, played.step(number)?) {
+                    self.with_history.insert((event.run, number));
+                }
                 write(&mut self.shelf, self.policy, request)?;
                 if depth == Depth::Everything {
                     self.watch(played, event.run, number)?;
@@ -130,7 +136,7 @@ impl Replay<'_> {
     /// Records the end of a step, and asks before what slower ones would be answered.
     fn judge(&mut self, played: &Played<'_>, run: usize, number: usize, request: Request) -> Result<()> {
         let step = played.step(number)?;
-        if !is_scored(&self.shelf, played, step) {
+        if !self.with_history.contains(&(run, number)) {
             write(&mut self.shelf, self.policy, request)?;
             return Ok(());
         }
@@ -151,7 +157,7 @@ impl Replay<'_> {
     /// Looks at a step that has just started: when is it woken for, and is it over its limit then?
     fn watch(&mut self, played: &Played<'_>, run: usize, number: usize) -> Result<()> {
         let step = played.step(number)?;
-        if !is_scored(&self.shelf, played, step) {
+        if !self.with_history.contains(&(run, number)) {
             return Ok(());
         }
         let stored = self.shelf.steps.get(&played.key(number)?).context("what started is stored")?;

@@ -43,7 +43,7 @@ const FACTOR: Swept = Swept {
     sweep: &[1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0, 5.0],
     at: |warning| {
         let default = FactorOfMean::default();
-        let critical = warning * default.critical / default.warning;
+        let critical = warning / default.warning * default.critical;
         Arc::new(FactorOfMean { warning, critical, ..default })
     },
 };
@@ -54,7 +54,7 @@ const QUANTILE: Swept = Swept {
     sweep: &[1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0],
     at: |warning| {
         let default = Quantile::default();
-        let critical = warning * default.critical / default.warning;
+        let critical = warning / default.warning * default.critical;
         Arc::new(Quantile { warning, critical, ..default })
     },
 };
@@ -65,7 +65,7 @@ const ROBUST: Swept = Swept {
     sweep: &[2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0],
     at: |warning| {
         let default = Robust::default();
-        let critical = warning * default.critical / default.warning;
+        let critical = warning / default.warning * default.critical;
         Arc::new(Robust { warning, critical, ..default })
     },
 };

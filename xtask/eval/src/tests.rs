@@ -171,7 +171,7 @@ fn the_tables_show_the_counts() {
     assert_snapshot!(rules, @r"
     3 of 3 runs in DIR, with 36 steps.
     All of them are replayed, those on which anything was tuned too.
-    Scored are steps of at least 1 s with at least 20 completed ones in their history.
+    Scored are steps of at least 1 s with at least 20 completed ones in their history when they began.
 
     unmodified        steps as they were, flagged by the rule
     one step slowed   the same ones, found had one of them alone taken so many times as long

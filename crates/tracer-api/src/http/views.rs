@@ -6,6 +6,7 @@
 
 pub(super) mod eta;
 mod execution;
+mod regression;
 mod stats;
 mod step;
 
@@ -19,6 +20,7 @@ pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView,
 };
+pub use regression::RegressionView;
 pub use stats::{
     ExecutionStatsView, RebaselinedView, StatsView, StepStatsView, WorkflowStatsView, WorkflowsView,
 };

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tracer_alert::Verdict;
+use tracer_core::detect::Regression;
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::failure::Failure;
 use tracer_core::record::{ExecutionEnded, ExecutionStarted, Rebaseline, StepEnded, StepStarted};
@@ -92,6 +93,9 @@ impl Report {
             factor = verdict.map(|verdict| verdict.factor()),
             "step ended"
         );
+        if let Some(regression) = &step.regression {
+            self.regressed(step, regression);
+        }
         if step.status == StepStatus::Failed {
             warn!(
                 event = "error",
@@ -105,6 +109,26 @@ impl Report {
                 "step failed"
             );
         }
+    }
+
+    /// A step has become slower for good. Which attribute changed with it is told by name; its value is
+    /// the client's, and is in the answer.
+    fn regressed(&self, step: &StepEnded, regression: &Regression) {
+        self.metrics.regressed(&step.workflow, &step.name, regression.severity);
+        warn!(
+            event = "regression",
+            execution_id = %step.execution,
+            workflow_name = %step.workflow,
+            step_id = %step.id,
+            step_name = %step.name,
+            severity = regression.severity.as_str(),
+            factor = regression.factor,
+            before_ms = regression.before.as_millis(),
+            after_ms = regression.after.as_millis(),
+            began_at = %regression.began_at,
+            changed = regression.changed.as_ref().map(|(name, _)| name.as_str()),
+            "step has become slower for good"
+        );
     }
 
     /// An execution has ended; `duration` is what its workflow is known for, if it says anything.

@@ -47,7 +47,7 @@ async fn a_stuck_step_is_told_of_while_it_runs_and_judged_again_at_its_end() {
         json!({
             "kind": "stuck_step", "step_id": id_of(&step), "step_name": "load", "duration_ms": 250,
             "historical_avg_ms": 100, "severity": "WARNING", "factor": 2.5, "samples": 5, "p95_ms": 100,
-            "cohort": null, "in_flight": true,
+            "cohort": null, "compared_with": "compared with 5 runs", "in_flight": true,
         })
     );
     service.advance(100);
@@ -81,7 +81,7 @@ async fn a_stalled_execution_is_shown_until_something_is_heard_of_it() {
     let verdict = json!({
         "kind": "stalled_execution", "step_id": null, "step_name": null, "duration_ms": 2500,
         "historical_avg_ms": 1000, "severity": "WARNING", "factor": 2.5, "samples": 5, "p95_ms": 1000,
-        "cohort": null, "in_flight": true,
+        "cohort": null, "compared_with": "compared with 5 whole executions", "in_flight": true,
     });
     assert_eq!(service.get(&execution).await.expect(200)["stalled"], verdict);
     assert_eq!(service.get("/workflows?limit=1").await.expect(200)["workflows"][0]["stalled"], verdict);

@@ -25,7 +25,7 @@ async fn a_step_starts_and_completes_as_the_contract_says() {
     let expected = json!({
         "step_id": step, "workflow_id": id, "step_name": "load", "status": "completed",
         "started_at": "2026-01-31T12:00:00.000Z", "ended_at": "2026-01-31T12:00:00.250Z",
-        "duration_ms": 250, "bottleneck": null, "traceparent": traceparent,
+        "duration_ms": 250, "bottleneck": null, "regression": null, "traceparent": traceparent,
     });
     assert_eq!(ended, expected);
 }
@@ -42,7 +42,7 @@ async fn the_example_of_the_original_is_critical() {
         "kind": "slow_step", "step_id": slow["step_id"], "step_name": "data_transform", "duration_ms": 2100,
         "historical_avg_ms": 420,
         "severity": "CRITICAL", "factor": 5.0, "samples": 5, "p95_ms": slow["bottleneck"]["p95_ms"],
-        "cohort": null, "in_flight": false,
+        "cohort": null, "compared_with": "compared with 5 runs", "in_flight": false,
     });
     assert_eq!(slow["bottleneck"], expected);
     let warned = service.took(&execution, "data_transform", 1100).await;
@@ -75,7 +75,7 @@ async fn a_running_step_is_judged_by_the_time_elapsed() {
     let expected = json!([{
         "kind": "stuck_step", "step_id": id_of(&step), "step_name": "load", "duration_ms": 2500,
         "historical_avg_ms": 1000,
-        "severity": "WARNING", "factor": 2.5, "samples": 5, "p95_ms": found[0]["p95_ms"], "cohort": null, "in_flight": true,
+        "severity": "WARNING", "factor": 2.5, "samples": 5, "p95_ms": found[0]["p95_ms"], "cohort": null, "compared_with": "compared with 5 runs", "in_flight": true,
     }]);
     assert_eq!(found, expected);
     service.advance(1_500);

@@ -21,7 +21,8 @@ use super::reference::{Frozen, Measured, Reference};
 use super::segment::{Ending, Segment, Sums, read_day};
 use super::shift::{Levels, Shift, ShiftRule};
 use super::sketch::View;
-use crate::features::{Feature, Features};
+use crate::detect::told_feature;
+use crate::features::Features;
 use crate::time::{Day, Micros, Timestamp};
 
 /// Days in the window, the newest included. Also how long a change must last to be the new normal.
@@ -152,18 +153,8 @@ impl Baseline {
 
     /// Returns the last shift upwards, until the level falls again or becomes the reference.
     #[must_use]
-    pub const fn shift(&self) -> Option<Shift> {
-        self.levels.told
-    }
-
-    /// Returns an attribute that took a new value since a moment, after others: what changed with a shift.
-    #[must_use]
-    pub fn changed_since<'a>(
-        &self,
-        features: &'a Features,
-        since: Timestamp,
-    ) -> Option<(&'a str, &'a Feature)> {
-        self.explainer.changed_since(features, since)
+    pub const fn shift(&self) -> Option<&Shift> {
+        self.levels.told.as_ref()
     }
 
     /// Returns since when the reference is frozen, if it is.
@@ -322,9 +313,15 @@ impl Baseline {
             _ => None,
         };
         let (basis, level) = expected.map_or((0, 0.0), |(explained, level)| (explained.basis(), level));
-        self.levels.record(basis, sample.at, ln(sample.duration) - level, rule, |distance| {
-            Micros::from_f64((level + distance).exp())
-        })
+        let explainer = &self.explainer;
+        self.levels.record(
+            basis,
+            sample.at,
+            ln(sample.duration) - level,
+            rule,
+            |distance| Micros::from_f64((level + distance).exp()),
+            |since| explainer.changed_since(sample.features, since).map(told_feature),
+        )
     }
 
     fn is_empty(&self) -> bool {

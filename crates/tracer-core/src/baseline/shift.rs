@@ -20,6 +20,7 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::level::to_the_second;
 use crate::detect::Confirmation;
+use crate::features::{NAME_BYTES, TEXT_BYTES};
 use crate::time::{Micros, Timestamp};
 
 /// Most segments: two of each length up to [`LONGEST`].
@@ -42,18 +43,18 @@ const OFFSET: f64 = 16.0;
 const PER_UNIT: f64 = 1_000.0;
 
 /// A lasting shift of a step's level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shift {
     /// When the first sample at the new level ended.
     pub began_at: Timestamp,
-    /// When the last segment of the old level began: what was first seen since then may be the cause.
-    pub not_before: Timestamp,
     /// Geometric mean before.
     pub before: Micros,
     /// Median of the last samples.
     pub after: Micros,
-    /// Samples since.
+    /// Samples since, when it was certain.
     pub samples: u64,
+    /// The attribute that took a new value when it began, and the value; none if nothing did.
+    pub changed: Option<(String, String)>,
 }
 
 impl Shift {
@@ -106,12 +107,14 @@ struct Cut {
     after: f64,
     samples_after: u64,
     began_at: Timestamp,
+    /// When the last segment of the old level began: what was first seen since then may be the cause.
     not_before: Timestamp,
 }
 
 impl Levels {
     /// Adds a sample, as its distance from `expected` in logarithms (0 with nothing to expect). Returns a
-    /// shift upwards as large as the rule says, once. `level` brings a distance back to a duration.
+    /// shift upwards as large as the rule says, once. `level` brings a distance back to
+    /// a duration, `changed_since` names what has changed since a moment.
     pub(super) fn record(
         &mut self,
         basis: Basis,
@@ -119,10 +122,11 @@ impl Levels {
         distance: f64,
         rule: ShiftRule,
         level: impl Fn(f64) -> Micros,
+        changed_since: impl FnOnce(Timestamp) -> Option<(String, String)>,
     ) -> Option<Shift> {
         if self.basis != basis {
             // What was told stays told: it is the measure that has changed, not the level.
-            *self = Self { basis, told: self.told, ..Self::default() };
+            *self = Self { basis, told: self.told.take(), ..Self::default() };
         }
         let mean = self.mean().unwrap_or(distance);
         let near = distance.clamp(mean - FARTHEST, mean + FARTHEST);
@@ -136,13 +140,13 @@ impl Levels {
         self.segments.drain(..cut.at.min(self.segments.len()));
         let shift = Shift {
             began_at: cut.began_at,
-            not_before: cut.not_before,
             before: level(cut.before),
             after: level(self.median_of_last(cut.samples_after)),
             samples: cut.samples_after,
+            changed: changed_since(cut.not_before),
         };
         self.told = upwards.then_some(shift);
-        self.told
+        self.told.clone()
     }
 
     fn mean(&self) -> Option<f64> {
@@ -250,9 +254,13 @@ impl Levels {
         out.byte(u8::from(self.told.is_some()));
         if let Some(told) = &self.told {
             out.signed(told.began_at.as_micros());
-            out.signed(told.not_before.as_micros());
             for value in [told.before.get(), told.after.get(), told.samples] {
                 out.varint(value);
+            }
+            out.byte(u8::from(told.changed.is_some()));
+            if let Some((name, value)) = &told.changed {
+                out.text(name);
+                out.text(value);
             }
         }
     }
@@ -277,10 +285,14 @@ impl Levels {
             0 => None,
             1 => Some(Shift {
                 began_at: Timestamp::from_micros(input.signed()?),
-                not_before: Timestamp::from_micros(input.signed()?),
                 before: Micros::new(input.varint()?),
                 after: Micros::new(input.varint()?),
                 samples: input.varint()?,
+                changed: match input.byte()? {
+                    0 => None,
+                    1 => Some((input.text(NAME_BYTES)?, input.text(TEXT_BYTES)?)),
+                    _ => return Err(DecodeError::Impossible("flag")),
+                },
             }),
             _ => return Err(DecodeError::Impossible("flag")),
         };

@@ -129,6 +129,16 @@ impl Comparison<'_> {
     }
 }
 
+/// Tells an attribute's name and its value.
+#[must_use]
+pub fn told_feature((name, feature): (&str, &Feature)) -> (String, String) {
+    let value = match feature {
+        Feature::Text(text) => text.clone(),
+        Feature::Number(number) => told_number(name, *number),
+    };
+    (name.to_owned(), value)
+}
+
 /// Tells a range of numbers; one alone as itself.
 #[must_use]
 pub fn told_range(name: &str, low: f64, high: f64) -> String {

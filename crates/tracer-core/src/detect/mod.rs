@@ -14,7 +14,7 @@ mod robust;
 mod rule;
 mod verdict;
 
-pub use comparison::{ComparedWith, Comparison, Histories, told_number, told_range};
+pub use comparison::{ComparedWith, Comparison, Histories, told_feature, told_number, told_range};
 pub use factor_of_mean::FactorOfMean;
 pub use in_flight::Standard;
 pub use policy::{Confirmation, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};

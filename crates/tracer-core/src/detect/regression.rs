@@ -3,10 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Severity;
-use crate::baseline::{Baseline, Shift};
+use crate::baseline::Shift;
 use crate::cohort::Cohort;
-use crate::detect::told_number;
-use crate::features::{Feature, Features};
 use crate::time::{Micros, Timestamp};
 
 /// Factor from which on a regression is CRITICAL: that of the default rule.
@@ -34,16 +32,9 @@ pub struct Regression {
 }
 
 impl Regression {
-    /// Puts together what is known of a shift that the history of a step has made certain.
+    /// Puts together what is known of a shift.
     #[must_use]
-    pub fn new(shift: Shift, cohort: Cohort, history: &Baseline, features: &Features) -> Self {
-        let changed = history.changed_since(features, shift.not_before).map(|(name, value)| {
-            let value = match value {
-                Feature::Text(text) => text.clone(),
-                Feature::Number(number) => told_number(name, *number),
-            };
-            (name.to_owned(), value)
-        });
+    pub fn new(shift: Shift, cohort: Cohort) -> Self {
         let factor = shift.factor();
         Self {
             severity: if factor > CRITICAL { Severity::Critical } else { Severity::Warning },
@@ -53,7 +44,7 @@ impl Regression {
             factor,
             samples: shift.samples,
             cohort,
-            changed,
+            changed: shift.changed,
         }
     }
 }

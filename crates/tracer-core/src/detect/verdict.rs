@@ -137,6 +137,30 @@ impl Bottleneck {
         }
     }
 
+    /// Returns in words what it was compared with: `compared with 212 runs of version=3, input_bytes 1 MiB
+    /// to 2 MiB`.
+    #[must_use]
+    pub fn compared_with(&self) -> String {
+        let runs = match (self.kind, self.samples) {
+            (_, 0) => return "longer than its fixed time".to_owned(),
+            (VerdictKind::StalledExecution, 1) => "1 whole execution".to_owned(),
+            (VerdictKind::StalledExecution, many) => format!("{many} whole executions"),
+            (VerdictKind::SlowStep | VerdictKind::StuckStep, 1) => "1 run".to_owned(),
+            (VerdictKind::SlowStep | VerdictKind::StuckStep, many) => format!("{many} runs"),
+        };
+        // What is a range or scaled reads as words, what is equal as an equation.
+        let told = |(name, value): (&String, &String)| {
+            let in_words = value.contains(" to ") || value.starts_with("scaled to ");
+            if in_words { format!("{name} {value}") } else { format!("{name}={value}") }
+        };
+        let parts: Vec<String> = self.cohort.parts().iter().map(told).collect();
+        if parts.is_empty() {
+            format!("compared with {runs}")
+        } else {
+            format!("compared with {runs} of {}", parts.join(", "))
+        }
+    }
+
     /// Returns the duration as a multiple of the average, to two decimals; an average of nothing
     /// counts as a microsecond, so that the factor stays a number. Compared with nothing, it is 0.
     #[must_use]
@@ -146,5 +170,34 @@ impl Bottleneck {
         }
         let factor = self.duration.as_f64() / self.historical_avg.as_f64().max(1.0);
         (factor * 100.0).round() / 100.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_in_words_what_it_was_compared_with() {
+        let reference = Reference::constant(Micros::from_millis(420), 212);
+        let slow = Bottleneck::new(Severity::Warning, Micros::from_secs(1), &reference, false);
+        assert_eq!(slow.compared_with(), "compared with 212 runs");
+        let part = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let cohort = Cohort::of([part("version", "3"), part("input_bytes", "1 MiB to 2 MiB")]);
+        assert_eq!(
+            Bottleneck { cohort, ..slow.clone() }.compared_with(),
+            "compared with 212 runs of input_bytes 1 MiB to 2 MiB, version=3"
+        );
+        let cohort = Cohort::of([part("rows", "scaled to 1500")]);
+        assert_eq!(
+            Bottleneck { cohort, samples: 1, ..slow }.compared_with(),
+            "compared with 1 run of rows scaled to 1500"
+        );
+        let critical = Severity::Critical;
+        let fixed = Bottleneck::in_flight(VerdictKind::StuckStep, critical, Micros::from_secs(1), None);
+        assert_eq!(fixed.compared_with(), "longer than its fixed time");
+        let kind = VerdictKind::StalledExecution;
+        let silent = Bottleneck::in_flight(kind, critical, Micros::from_secs(1), Some(&reference));
+        assert_eq!(silent.compared_with(), "compared with 212 whole executions");
     }
 }

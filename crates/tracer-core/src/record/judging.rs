@@ -194,9 +194,7 @@ fn learn(
 ) -> Option<Regression> {
     let history = set.histories.get_mut(&key)?;
     let Learned { closed, shift } = history.baseline.learn(sample, &mut history.segments);
-    let regression = shift.map(|shift| {
-        Regression::new(shift, cohort.cloned().unwrap_or_default(), &history.baseline, sample.features)
-    });
+    let regression = shift.map(|shift| Regression::new(shift, cohort.cloned().unwrap_or_default()));
     write_history(set, key, closed);
     regression
 }

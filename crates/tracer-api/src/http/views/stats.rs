@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 use tracer_core::baseline::{Baseline, Measured};
+use tracer_core::cohort::Cohort;
+use tracer_core::detect::Regression;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::repository::{WorkflowHistory, WorkflowSummary};
 use utoipa::ToSchema;
 
-use super::{Time, whole_millis};
+use super::{RegressionView, Time, whole_millis};
 
 /// The history of a workflow's executions as wholes. Durations are of completed ones.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -94,6 +96,8 @@ pub struct StepStatsView {
     pub p99_ms: Option<u64>,
     /// When it last ended.
     pub last_seen_at: Option<Time>,
+    /// A lasting slowdown, until the level falls again or is the reference; `null` where there is none.
+    pub regression: Option<RegressionView>,
 }
 
 impl StepStatsView {
@@ -111,6 +115,7 @@ impl StepStatsView {
             p95_ms: p95.map(|p| p.as_millis()),
             p99_ms: p99.map(|p| p.as_millis()),
             last_seen_at: last_seen.map(Time),
+            regression: history.shift().map(|shift| Regression::new(shift.clone(), Cohort::default()).into()),
         }
     }
 }

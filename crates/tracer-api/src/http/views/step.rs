@@ -13,7 +13,7 @@ use tracer_core::step::{Step, StepStatus};
 use utoipa::ToSchema;
 use utoipa::openapi::{Object, ObjectBuilder, Type};
 
-use super::{Time, traceparent_of_step};
+use super::{RegressionView, Time, traceparent_of_step};
 
 /// A step that took, or is taking, too long; or an execution of which nothing has been heard for too long.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -48,6 +48,9 @@ pub struct BottleneckView {
     pub p95_ms: u64,
     /// What made the history comparable; `null`: all of the step's history.
     pub cohort: Option<BTreeMap<String, String>>,
+    /// What it was compared with, in words.
+    #[schema(example = "compared with 212 runs of version=3, input_bytes 1 MiB to 2 MiB")]
+    pub compared_with: String,
     /// Whether it was still running when it was judged.
     #[schema(example = false)]
     pub in_flight: bool,
@@ -75,6 +78,7 @@ impl BottleneckView {
             samples: bottleneck.samples,
             p95_ms: bottleneck.p95.as_millis(),
             cohort: (!whole).then(|| bottleneck.cohort.parts().clone()),
+            compared_with: bottleneck.compared_with(),
             in_flight: bottleneck.in_flight,
         }
     }
@@ -147,6 +151,8 @@ pub struct StepEndedView {
     pub duration_ms: u64,
     /// The verdict; `null` where it is normal, or its history too short to say.
     pub bottleneck: Option<BottleneckView>,
+    /// A lasting slowdown that this very run made certain; told once.
+    pub regression: Option<RegressionView>,
     /// What to send with requests that the step makes, so that their spans join it.
     #[schema(example = "00-0197a3c5b2f87c4e9d1a2b3c4d5e6f70-b7ad6b7169203331-01")]
     pub traceparent: String,
@@ -165,6 +171,7 @@ impl From<StepEnded> for StepEndedView {
             ended_at: Time(step.ended_at),
             duration_ms: step.duration.as_millis(),
             bottleneck,
+            regression: step.regression.map(RegressionView::from),
             traceparent: traceparent_of_step(step.execution, step.id),
         }
     }
