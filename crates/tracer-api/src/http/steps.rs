@@ -182,6 +182,7 @@ async fn start_step(
 /// A step that runs, or, recorded whole, has ended.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way out")]
 enum StepAnswer {
     Started(StepStartedView),
     Ended(StepEndedView),

@@ -128,7 +128,7 @@ impl Baseline {
 
     /// Returns whether so many samples had ended when something began. Steps that run side by side end in
     /// the order of their durations: of the first fan-out of a workflow the longer half would be judged by
-    /// the shorter one. Beyond [`EARLIEST`] samples as many are enough.
+    /// the shorter one. Only the first five are remembered: where more are asked for, five are enough.
     #[must_use]
     pub fn was_known_at(&self, began: Timestamp, samples: u64) -> bool {
         let nth = usize::try_from(samples).unwrap_or(usize::MAX).clamp(1, EARLIEST);
