@@ -245,11 +245,11 @@ fn candidates<'a>(
         (share, made(level.sums.reference(), Form::Level, values))
     });
     let of_slope = match feature {
-        Feature::Number(value) => attribute.line().and_then(|(slope, line)| {
+        Feature::Number(value) if usable => attribute.line().and_then(|(slope, line)| {
             let reference = slope.reference(&line, *value)?;
             Some((line.explains, made(reference, Form::Slope, Values::ScaledTo(*value))))
         }),
-        Feature::Text(_) => None,
+        Feature::Number(_) | Feature::Text(_) => None,
     };
     [of_level, of_slope]
 }
