@@ -70,7 +70,8 @@ impl Features {
     fn put(&mut self, name: &str, value: &Value) {
         let feature = match value {
             Value::Number(number) => {
-                number.as_f64().filter(|n| n.is_finite() && *n >= 0.0).map(Feature::Number)
+                // Minus zero is zero, and told so.
+                number.as_f64().filter(|n| n.is_finite() && *n >= 0.0).map(|n| Feature::Number(n.abs()))
             }
             Value::Bool(flag) => Some(Feature::Text(flag.to_string())),
             Value::String(text) => (text.len() <= TEXT_BYTES).then(|| Feature::Text(text.clone())),
@@ -103,11 +104,18 @@ mod tests {
         let execution = attributes(json!({"region": "eu", "rows": 7, "tags": ["a"], "debt": -1}));
         let version = Version::new("3").unwrap();
         let of_execution = Features::of_execution(Some(&version), &execution);
-        let step = of_execution.with(&attributes(json!({"rows": 9, "gpu": true, "prose": "x".repeat(65)})));
+        let step = of_execution
+            .with(&attributes(json!({"rows": 9, "gpu": true, "cost": -0.0, "prose": "x".repeat(65)})));
         let shown: Vec<_> = step.iter().map(|(name, feature)| format!("{name} {feature:?}")).collect();
         assert_eq!(
             shown,
-            [r#"gpu Text("true")"#, r#"region Text("eu")"#, "rows Number(9.0)", r#"version Text("3")"#]
+            [
+                "cost Number(0.0)",
+                r#"gpu Text("true")"#,
+                r#"region Text("eu")"#,
+                "rows Number(9.0)",
+                r#"version Text("3")"#
+            ]
         );
         assert_eq!(step.get("rows"), Some(&Feature::Number(9.0)));
         assert_eq!(step.get("row"), None);

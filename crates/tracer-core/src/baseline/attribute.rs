@@ -6,13 +6,14 @@
 //! size that varies freely is cut into ranges of about equal ratio. Texts that are too many are an id
 //! rather than a configuration, and explain nothing; unless each came after the other, as versions do.
 //!
-//! Invariant: at most [`LEVELS`] levels, none empty; ranges do not overlap and are sorted.
+//! Invariant: at most [`LEVELS`] levels; ranges do not overlap and are sorted. A text whose runs were all
+//! bottlenecks has a level without samples: when it was first seen is known all the same.
 //! Not here: which attribute is used (`explain`).
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::level::{BELIEVED, Level, Place};
 use super::slope::{Line, Slope};
-use crate::features::{Feature, NAME_BYTES};
+use crate::features::{Feature, NAME_BYTES, VERSION};
 use crate::time::{Micros, Timestamp};
 
 /// Most levels of an attribute.
@@ -103,9 +104,15 @@ impl Attribute {
     /// nothing is known.
     pub(super) fn line(&self) -> Option<(&Slope, Line)> {
         match &self.kind {
-            Kind::Number(slope) if self.levels.len() >= LEVELS => slope.line().map(|line| (slope, line)),
+            Kind::Number(slope) if self.varies() => slope.line().map(|line| (slope, line)),
             Kind::Number(_) | Kind::Text { .. } => None,
         }
+    }
+
+    /// Whether there are too many values of a number for each to be a level.
+    fn varies(&self) -> bool {
+        let is_wide = |level: &Level| matches!(level.place, Place::Range(low, high) if low < high);
+        self.levels.len() >= LEVELS || self.levels.iter().any(is_wide)
     }
 
     /// Returns how many samples it has seen, as far as it remembers.
@@ -125,13 +132,15 @@ impl Attribute {
             (Kind::Number(slope), Feature::Number(value)) => {
                 let expected = || slope.reference(&slope.line()?, *value);
                 match judged {
-                    JudgedBy::Slope(over) | JudgedBy::Level(over) => {
-                        slope.record(*value, over.map_or(duration, |limit| duration.min(limit)));
+                    JudgedBy::Slope(Some(_)) | JudgedBy::Level(Some(_)) => {
+                        slope.record_over(*value, duration)
                     }
                     // Of a bottleneck that something else judged, a line believes what is near to it.
                     JudgedBy::Other(true)
                         if expected().is_some_and(|line| duration.as_f64() > BELIEVED * line.mean_us) => {}
-                    JudgedBy::Other(_) => slope.record(*value, duration),
+                    JudgedBy::Slope(None) | JudgedBy::Level(None) | JudgedBy::Other(_) => {
+                        slope.record(*value, duration);
+                    }
                 }
             }
             (Kind::Text { returns, last }, Feature::Text(text)) => {
@@ -195,10 +204,14 @@ impl Attribute {
 
     /// Makes room for a text that follows others, as a version does. Returns whether there is any.
     fn forget_oldest(&mut self) -> bool {
-        let followed = matches!(self.kind, Kind::Text { returns: 0, .. });
+        // A version may come back while the next one is rolled out, and may have few runs.
+        let is_version = self.name == VERSION;
+        let followed = is_version || matches!(self.kind, Kind::Text { returns: 0, .. });
         let by_age = |(_, level): &(usize, &Level)| level.last_seen;
         let oldest = self.levels.iter().enumerate().min_by_key(by_age);
-        let Some((at, _)) = oldest.filter(|(_, level)| followed && level.is_known()) else { return false };
+        let Some((at, _)) = oldest.filter(|(_, level)| followed && (is_version || level.is_known())) else {
+            return false;
+        };
         self.levels.remove(at);
         true
     }

@@ -8,7 +8,7 @@
 //! Not here: whether the line explains more than anything else (`explain`).
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::level::{ln, lognormal};
+use super::level::{OUTLYING, ln, lognormal};
 use super::reference::Reference;
 use crate::time::Micros;
 
@@ -44,15 +44,25 @@ pub(super) struct Line {
 }
 
 impl Slope {
-    #[expect(clippy::cast_possible_truncation, reason = "what is kept is as exact as it needs to be")]
     pub(super) fn record(&mut self, value: f64, duration: Micros) {
+        self.record_as(value, ln(duration));
+    }
+
+    /// Records a bottleneck, at most [`OUTLYING`] above the line.
+    pub(super) fn record_over(&mut self, value: f64, duration: Micros) {
+        let line = self.line().map(|line| self.expected(&line, value.ln_1p()) + OUTLYING);
+        self.record_as(value, line.map_or(ln(duration), |most| ln(duration).min(most)));
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "what is kept is as exact as it needs to be")]
+    fn record_as(&mut self, value: f64, log: f64) {
         if self.count >= MEMORY {
             self.count /= 2;
             self.xx /= 2.0;
             self.yy /= 2.0;
             self.xy /= 2.0;
         }
-        let (x, y) = (value.ln_1p(), ln(duration));
+        let (x, y) = (value.ln_1p(), log);
         if self.count == 0 {
             (self.low, self.high) = (x as f32, x as f32);
         }
@@ -92,13 +102,17 @@ impl Slope {
         if x < f64::from(self.low) - BEYOND || x > f64::from(self.high) + BEYOND {
             return None;
         }
-        let off = x - f64::from(self.mean_x);
-        let log_mean = f64::from(self.mean_y) + line.slope * off;
+        let (off, log_mean) = (x - f64::from(self.mean_x), self.expected(line, x));
         let of_line = 1.0 / f64::from(self.count) + off * off / f64::from(self.xx);
         let spread = line.spread * (1.0 + of_line).sqrt();
         // The mean of a lognormal distribution.
         let mean = (log_mean + line.spread * line.spread / 2.0).exp();
         Some(lognormal(mean, log_mean, spread, u64::from(self.count)))
+    }
+
+    /// Returns the logarithm of the duration on the line.
+    fn expected(&self, line: &Line, x: f64) -> f64 {
+        f64::from(self.mean_y) + line.slope * (x - f64::from(self.mean_x))
     }
 
     pub(super) fn write(&self, out: &mut Writer) {

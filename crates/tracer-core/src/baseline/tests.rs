@@ -4,6 +4,7 @@ mod days;
 mod encoding;
 mod explain;
 mod sketch;
+mod step;
 
 use std::collections::BTreeMap;
 

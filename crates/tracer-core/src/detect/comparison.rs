@@ -66,10 +66,13 @@ impl StepPolicy {
         let nearer = match &self.cohort {
             CohortSpec::Whole => None,
             CohortSpec::Given(_) => histories.cohort.and_then(|(cohort, baseline)| {
-                judged(known(baseline)?.reference()?, ComparedWith::Cohort(cohort))
+                let reference = known(baseline)?.reference()?;
+                judged(reference, ComparedWith::Cohort(cohort))
             }),
             CohortSpec::Auto => {
-                histories.whole.comparable(features, self.rule.min_samples()).and_then(|part| {
+                let whole = known(histories.whole);
+                let part = whole.and_then(|whole| whole.comparable(features, self.rule.min_samples()));
+                part.and_then(|part| {
                     let (explained, name, values) = (part.explained, part.attribute, part.values);
                     judged(part.reference, ComparedWith::Attribute { explained, name, values })
                 })
