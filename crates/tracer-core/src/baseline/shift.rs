@@ -29,7 +29,7 @@ const SEGMENTS: usize = 24;
 const OF_A_LENGTH: usize = 2;
 /// Samples that are looked back on.
 const LONGEST: u32 = 1_024;
-/// Samples that there must be before a shift, and after it.
+/// Samples that there must be before a shift, and after it; after it is enough where it falls again.
 const LEAST_BEFORE: f64 = 10.0;
 const LEAST_AFTER: f64 = 5.0;
 /// Chance of a false shift per sample, before what is asked of its size and its confirmation.
@@ -138,15 +138,26 @@ impl Levels {
         }
         let upwards = cut.after > cut.before;
         self.segments.drain(..cut.at.min(self.segments.len()));
+        let now = self.median_of_last(cut.samples_after);
+        if (now - cut.before).abs() > FARTHEST {
+            // They were brought nearer than they lie: else the rest of the way would be another shift.
+            self.move_by(now - cut.after);
+        }
         let shift = Shift {
             began_at: cut.began_at,
             before: level(cut.before),
-            after: level(self.median_of_last(cut.samples_after)),
+            after: level(now),
             samples: cut.samples_after,
             changed: changed_since(cut.not_before),
         };
         self.told = upwards.then_some(shift);
         self.told.clone()
+    }
+
+    fn move_by(&mut self, distance: f64) {
+        for segment in &mut self.segments {
+            segment.mean = kept(segment.mean() + distance);
+        }
     }
 
     fn mean(&self) -> Option<f64> {
@@ -203,7 +214,10 @@ impl Levels {
         for (at, segment) in self.segments.iter().enumerate() {
             let after = total.without(&before);
             let difference = after.mean() - before.mean();
-            if before.count >= LEAST_BEFORE && after.count >= LEAST_AFTER && difference.abs() >= least {
+            // A level that was told of may fall again before there are more samples of it.
+            let falls_again = self.told.is_some() && difference < 0.0;
+            let least_before = if falls_again { LEAST_AFTER } else { LEAST_BEFORE };
+            if before.count >= least_before && after.count >= LEAST_AFTER && difference.abs() >= least {
                 let within = (before.scatter() + after.scatter()) / (total.count - 2.0);
                 let spread = within.max(0.0).sqrt().max(LEAST_SPREAD);
                 let t = difference.abs() / (spread * (1.0 / before.count + 1.0 / after.count).sqrt());

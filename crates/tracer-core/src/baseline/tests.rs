@@ -3,6 +3,7 @@
 mod days;
 mod encoding;
 mod explain;
+mod shift;
 mod sketch;
 mod step;
 
