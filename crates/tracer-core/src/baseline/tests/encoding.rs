@@ -1,5 +1,6 @@
 //! Bytes and back.
 
+use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::{Key, day, times};
@@ -92,6 +93,76 @@ fn a_frozen_reference_survives() {
     key.baseline = reread(&key.baseline);
     assert_eq!(key.baseline.frozen_since(), Some(day(100) + Micros::from_secs(36)));
     assert_eq!(key.run_all(times(50, 300)), 50);
+    assert_eq!(reread(&key.baseline), key.baseline);
+}
+
+/// Bytes as the release before attributes and shifts wrote them: without samples, ...
+const FIRST_EMPTY: &str = "0100ffffffff0fffffffff0f000000000000000000000000000000000000";
+/// ... of 40 runs from 100 to 119 ms on day 100, 21 on day 101, and a failure, ...
+const FIRST_FREE: &str = "\
+    010180b4d0f2f8fb03ffffffff0fca01150100000015f53ccff33cbdfa40db799e275dd3c341a08d06b89401000a0001\
+    00485a8a28aaaa28ab8028000000002801000000c0bbfa40fbffff1f8cd1d341a08d06b89401000a000200485942850a\
+    942850a9c01e0098e30680eb06e8f206d0fa06b88207a08a07889207f09907d8a107b0db06a08d06889506f09c06d8a4\
+    06c0ac06a8b40690bc06f8c306e0cb06c8d306b0db0698e30680eb06e8f206d0fa06b88207a08a07889207f09907d8a107";
+/// ... and of 30 runs from 90 to 109 ms, and then 10 of 300 ms.
+const FIRST_FROZEN: &str = "\
+    010380dfa4a7f5f603ffffffff0fc80128000000002800000000b81c02410000464a5ae5514290bf05d0e80c01245555\
+    55550d82fc400000f284cdcd2e4290bf058ab0081100010047acb28b2caa8a28a83d7ef57ef57ef1c640000000000000\
+    00001e8080c0ff03a08d06889506f09c06d8a406c0ac06a8b40690bc06f8c306e0cb06c8d30690bf05f8c605e0ce05c8\
+    d605b0de0598e60580ee05e8f505d0fd05b88506e0a712e0a712e0a712e0a712e0a712e0a712e0a712e0a712e0a712e0\
+    a712555555550d82fc4024ebc09bb84d3ae540e6fb05a0c60da4e90d80c4b6a4f5f6030400000000804f124100000000\
+    00000000e0a71200";
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// A key as the first release left it.
+fn of_first_release(hex: &str) -> Key {
+    Key { baseline: Baseline::decode(&bytes(hex)).unwrap(), ..Key::default() }
+}
+
+#[test]
+fn bytes_of_the_first_version_judge_as_they_did() {
+    assert_eq!(of_first_release(FIRST_EMPTY).baseline, Baseline::empty());
+    let free = of_first_release(FIRST_FREE);
+    assert_snapshot!(free.baseline, @"n=61 mean=110ms p50=110ms p95=117ms");
+    assert_eq!(free.limit(Micros::from_millis(900)), Some(Micros::new(219_016)));
+    let measured = free.baseline.measured();
+    assert_eq!((measured.endings.total(), measured.endings.failed), (62, 1));
+    let frozen = of_first_release(FIRST_FROZEN);
+    assert_snapshot!(frozen.baseline, @"n=36 mean=117ms p50=98ms p95=222ms frozen");
+    assert_eq!(frozen.limit(Micros::from_millis(900)), Some(Micros::new(233_538)));
+    let reference = frozen.baseline.reference().unwrap();
+    // 43 ms of 117 ms, which the first version did not know by their logarithm.
+    assert!((0.20..0.30).contains(&reference.log_mad), "{reference:?}");
+}
+
+#[test]
+fn bytes_of_the_first_version_learn_as_if_they_had_always_been_of_this_one() {
+    for (hex, ms) in [(FIRST_FREE, 110), (FIRST_FROZEN, 300), (FIRST_FROZEN, 100)] {
+        let mut key = of_first_release(hex);
+        // What began before anything was noted of when it began is judged.
+        assert!(key.baseline.was_known_at(day(1), 5));
+        assert_eq!(key.run_all(times(40, ms)), if ms == 300 { 40 } else { 0 });
+        assert_eq!(reread(&key.baseline), key.baseline);
+        assert_eq!(key.baseline.encode().first(), Some(&2));
+        assert!(key.baseline.was_known_at(day(1), 5));
+    }
+}
+
+#[test]
+fn a_new_baseline_knows_when_its_first_samples_ended() {
+    let mut key = of_first_release(FIRST_EMPTY);
+    assert_eq!(key.run_all(times(9, 100)), 0);
+    let known = |seconds, samples| key.baseline.was_known_at(day(100) + Micros::from_secs(seconds), samples);
+    assert_eq!([known(0, 1), known(3, 5), known(4, 5), known(4, 9)], [true, false, true, true]);
+    key.run(day(99), 100);
+    let late = |seconds| key.baseline.was_known_at(day(100) + Micros::from_secs(seconds), 5);
+    assert_eq!([late(2), late(3)], [false, true], "one that is told of late ended first");
     assert_eq!(reread(&key.baseline), key.baseline);
 }
 
