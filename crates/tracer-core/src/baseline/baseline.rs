@@ -42,6 +42,7 @@ const HAS_LAST_SEEN: u8 = 1;
 const IS_FROZEN: u8 = 2;
 const HAS_ATTRIBUTES: u8 = 4;
 const HAS_LEVELS: u8 = 8;
+const IS_REBASELINED: u8 = 16;
 /// Samples whose ends are remembered one by one.
 const EARLIEST: usize = 5;
 
@@ -61,6 +62,8 @@ pub struct Baseline {
     levels: Levels,
     /// When the earliest samples ended, to the second: at most [`EARLIEST`], the first one first.
     earliest: Vec<Timestamp>,
+    /// How often a user began the reference anew: that of the whole step, which its cohorts follow.
+    rebaselined: u32,
 }
 
 /// A completed sample, with what judged it.
@@ -105,6 +108,7 @@ impl Default for Baseline {
             explainer: Explainer::default(),
             levels: Levels::default(),
             earliest: Vec::new(),
+            rebaselined: 0,
         }
     }
 }
@@ -246,7 +250,31 @@ impl Baseline {
     /// samples nothing happens.
     pub fn rebaseline(&mut self) {
         let level = self.recent.level();
-        self.restart_reference(Moments::of(level.iter().copied()), &level);
+        if !level.is_empty() {
+            self.restart_reference(Moments::of(level.iter().copied()), &level);
+            self.rebaselined = self.rebaselined.wrapping_add(1);
+        }
+    }
+
+    /// Rebaselines a cohort's history if that of its whole step has been since the two were last seen
+    /// together: a user names the step, and its cohorts are as many as its values. To be called before the
+    /// cohort learns.
+    pub fn follow(&mut self, whole: &Self) {
+        if self.rebaselined != whole.rebaselined {
+            self.rebaseline();
+            self.rebaselined = whole.rebaselined;
+        }
+    }
+
+    /// Returns what judges the next sample of a cohort, as [`Baseline::follow`] would make it.
+    #[must_use]
+    pub fn reference_following(&self, whole: &Self) -> Option<Reference> {
+        if self.rebaselined == whole.rebaselined {
+            return self.reference();
+        }
+        let mut followed = self.clone();
+        followed.follow(whole);
+        followed.reference()
     }
 
     /// Returns the baseline as at most [`ENCODED_BYTES`]. In the rare case that the counts of its
@@ -280,6 +308,8 @@ impl Baseline {
             explainer: read_if(flags & HAS_ATTRIBUTES, || Explainer::read(&mut input))?.unwrap_or_default(),
             levels: read_if(flags & HAS_LEVELS, || Levels::read(&mut input))?.unwrap_or_default(),
             earliest: if version == 1 { Vec::new() } else { read_earliest(&mut input)? },
+            rebaselined: read_if(flags & IS_REBASELINED, || read_rebaselined(&mut input))?
+                .unwrap_or_default(),
         };
         input.finish()?;
         Ok(baseline)
@@ -464,6 +494,7 @@ impl Baseline {
             (self.frozen.is_some(), IS_FROZEN),
             (!self.explainer.is_empty(), HAS_ATTRIBUTES),
             (has_levels, HAS_LEVELS),
+            (self.rebaselined > 0, IS_REBASELINED),
         ];
         out.byte(flags.into_iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag));
         if let Some(last_seen) = self.last_seen {
@@ -488,6 +519,9 @@ impl Baseline {
             let seconds = end.as_micros().div_euclid(1_000_000);
             out.signed(seconds - before);
             before = seconds;
+        }
+        if self.rebaselined > 0 {
+            out.varint(u64::from(self.rebaselined));
         }
         out.finish()
     }
@@ -517,6 +551,10 @@ fn read_earliest(input: &mut Reader<'_>) -> Result<Vec<Timestamp>, DecodeError> 
         Ok(Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
     };
     (0..count).map(&mut end).collect()
+}
+
+fn read_rebaselined(input: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    u32::try_from(input.varint()?).map_err(|_| DecodeError::Impossible("number of rebaselines"))
 }
 
 fn read_if<T>(flag: u8, read: impl FnOnce() -> Result<T, DecodeError>) -> Result<Option<T>, DecodeError> {

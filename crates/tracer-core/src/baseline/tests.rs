@@ -233,3 +233,25 @@ fn another_keys_verdict_does_not_keep_a_slow_cohort_from_learning() {
     }
     assert_snapshot!(baseline, @"n=10 mean=9000ms p50=9000ms p95=9000ms");
 }
+
+#[test]
+fn a_cohort_follows_the_rebaseline_of_its_whole_step() {
+    let mut whole = Key::of(times(30, 100));
+    let mut cohort = whole.clone();
+    for key in [&mut whole, &mut cohort] {
+        key.run_all(times(20, 300));
+    }
+    let before = cohort.baseline.reference();
+    assert_eq!(cohort.baseline.reference_following(&whole.baseline), before);
+    whole.baseline.rebaseline();
+    let whole = Baseline::decode(&whole.baseline.encode()).unwrap();
+    let foreseen = cohort.baseline.reference_following(&whole);
+    assert_eq!(cohort.baseline.reference(), before, "foreseeing changes nothing");
+    cohort.baseline.follow(&whole);
+    assert_eq!(cohort.baseline.reference(), foreseen);
+    assert_snapshot!(cohort.baseline, @"n=20 mean=300ms p50=300ms p95=300ms");
+    cohort.run_all(times(20, 100));
+    let followed = Baseline::decode(&cohort.baseline.encode()).unwrap();
+    cohort.baseline.follow(&whole);
+    assert_eq!(cohort.baseline, followed, "it follows once");
+}

@@ -66,7 +66,7 @@ impl StepPolicy {
         let nearer = match &self.cohort {
             CohortSpec::Whole => None,
             CohortSpec::Given(_) => histories.cohort.and_then(|(cohort, baseline)| {
-                let reference = known(baseline)?.reference()?;
+                let reference = known(baseline)?.reference_following(histories.whole)?;
                 judged(reference, ComparedWith::Cohort(cohort))
             }),
             CohortSpec::Auto => {

@@ -177,6 +177,15 @@ fn learn_all(
     found: &Found,
     rule: ShiftRule,
 ) -> Option<Regression> {
+    if let Some((_, key)) = &known.cohort
+        && let Some(mut cohort) = set.histories.remove(key)
+    {
+        // As it was when it was judged.
+        if let Some(whole) = set.histories.get(&known.whole) {
+            cohort.baseline.follow(&whole.baseline);
+        }
+        set.histories.insert(*key, cohort);
+    }
     let of_whole = learn(set, known.whole, sample, found.told.as_ref());
     let Some((_, key)) = &known.cohort else { return of_whole };
     // What the whole step judged may be normal for its cohort, which has a level of its own to learn.
