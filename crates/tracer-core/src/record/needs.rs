@@ -113,6 +113,15 @@ pub struct HistoryNeed {
     pub lock: bool,
 }
 
+impl HistoryNeed {
+    /// Returns the key of the history that a cohort is a part of; none for what is no cohort.
+    #[must_use]
+    pub fn whole(&self) -> Option<BaselineKey> {
+        let step = self.step.as_ref().filter(|_| !self.cohort.is_whole());
+        step.map(|step| BaselineKey::of_step(&self.workflow, step, &Cohort::default()))
+    }
+}
+
 /// The histories that a batch needs, by key.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct HistoryNeeds(pub BTreeMap<BaselineKey, HistoryNeed>);

@@ -77,11 +77,14 @@ pub(super) fn load(
     let mut begun = Begun::default();
     let mut taken = HashMap::new();
     let mut statement = tx.prepare_cached(LOAD)?;
-    for (key, need) in &needs.0 {
+    let (wholes, cohorts): (Vec<_>, Vec<_>) = needs.0.iter().partition(|(_, need)| need.cohort.is_whole());
+    for (key, need) in wholes.into_iter().chain(cohorts) {
         let mut rows = statement.query([key.to_bytes()])?;
         let history = match rows.next()? {
             Some(found) => History { baseline: row::baseline(found, 0)?, segments: Vec::new() },
             None if !need.create => continue,
+            // Without room for its name a step has no history, and hence no cohorts.
+            None if need.whole().is_some_and(|whole| !set.histories.contains_key(&whole)) => continue,
             None => match without_room(tx, need, full, &mut taken)? {
                 None => {
                     begun.histories.insert(*key, need.clone());

@@ -237,7 +237,10 @@ async fn missing<'a>(
     if missing.is_empty() {
         return Ok((missing, BTreeSet::new()));
     }
-    let keys: Vec<Bits> = missing.keys().map(|key| Bits::from(*key)).collect();
+    // Whether there is a whole step for a cohort to be of shows only here.
+    let wholes: BTreeSet<BaselineKey> = missing.values().filter_map(|need| need.whole()).collect();
+    let asked: BTreeSet<BaselineKey> = missing.keys().chain(&wholes).copied().collect();
+    let keys: Vec<Bits> = asked.into_iter().map(Bits::from).collect();
     let rooms: BTreeSet<Room> = missing.values().filter_map(|need| Room::of(need)).collect();
     let of_names = |room: &&Room| matches!(room, Room::Workflow(_));
     let workflows: Vec<&str> = rooms.iter().filter(of_names).map(|room| room.workflow().as_str()).collect();
@@ -256,8 +259,11 @@ async fn missing<'a>(
     let cohorts = (!steps.is_empty())
         .then(|| pipeline.query(&statements.count_cohorts, vec![Box::new(of_workflows), Box::new(steps)]));
     let mut results = pipeline.run().await?;
+    let mut existing_keys = BTreeSet::new();
     for row in results.take(existing) {
-        missing.remove(&row::baseline_key(&row, "key")?);
+        let key = row::baseline_key(&row, "key")?;
+        missing.remove(&key);
+        existing_keys.insert(key);
     }
     let mut taken: HashMap<Room, u64> = HashMap::new();
     for row in results.take(names) {
@@ -269,14 +275,28 @@ async fn missing<'a>(
         let step = StepName::from_stored(row::get(&row, "step_name")?);
         taken.insert(Room::Step(workflow, step), row::count(&row, "cohorts")?);
     }
+    let full = leave_out(&mut missing, existing_keys, &mut taken);
+    Ok((missing, full))
+}
+
+/// Leaves out what there is no room for, and returns what is full: a step without room for its name has no
+/// history, and hence no cohorts.
+fn leave_out(
+    missing: &mut BTreeMap<BaselineKey, &HistoryNeed>,
+    mut existing: BTreeSet<BaselineKey>,
+    taken: &mut HashMap<Room, u64>,
+) -> BTreeSet<Room> {
     let mut full = BTreeSet::new();
-    missing.retain(|_, need| {
-        let without = Room::of(need).filter(|room| !takes_place(&mut taken, room));
+    let mut has_room = |need: &HistoryNeed, may: bool| {
+        let without = Room::of(need).filter(|room| !may || !takes_place(taken, room));
         let has_room = without.is_none();
         full.extend(without);
         has_room
-    });
-    Ok((missing, full))
+    };
+    missing.retain(|_, need| need.whole().is_some() || has_room(need, true));
+    existing.extend(missing.keys());
+    missing.retain(|_, need| need.whole().is_none_or(|whole| has_room(need, existing.contains(&whole))));
+    full
 }
 
 /// Returns the numbers that stand for the workflows in which places are to be taken, sorted.

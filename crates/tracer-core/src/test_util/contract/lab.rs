@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::baseline::{Baseline, Ending, Measured};
 use crate::clock::Clock;
+use crate::cohort::{CohortSpec, Dimension};
 use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::ids::{ExecutionId, StepId};
@@ -51,7 +52,8 @@ impl Lab {
     /// Opens an empty store at [`fixtures::NOON`].
     ///
     /// Its policy is the default one, but a step named `patient…` may take ten times its average, one
-    /// named `timed…` is stuck after a second, and an execution of a workflow named `hushed…` is stalled
+    /// named `timed…` is stuck after a second, one named `by_version…` is compared with those of its version
+    /// and magnitude of `input_bytes`, and an execution of a workflow named `hushed…` is stalled
     /// after ten seconds of silence.
     pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
         let clock = Arc::new(FakeClock::at(fixtures::NOON));
@@ -68,7 +70,11 @@ impl Lab {
             executions: WorkflowPolicy { stall_after, ..WorkflowPolicy::default() },
             ..steps("", StepPolicy::default())
         };
+        let dimensions =
+            ["version", "log2(input_bytes)"].map(|text| Dimension::parse(text).expect("a dimension"));
+        let by_version = CohortSpec::Given(dimensions.to_vec());
         let entries = [
+            steps("by_version*", StepPolicy { cohort: by_version, ..StepPolicy::default() }),
             steps("patient*", StepPolicy { rule: Arc::new(patient), ..StepPolicy::default() }),
             steps("timed*", StepPolicy { timeout: Some(Micros::from_secs(1)), ..StepPolicy::default() }),
             hushed,

@@ -12,6 +12,7 @@
 
 pub mod bottlenecks;
 pub mod changes;
+pub mod cohorts;
 pub mod concurrency;
 pub mod executions;
 pub mod extremes;
@@ -24,6 +25,7 @@ pub mod judging;
 mod lab;
 pub mod listing;
 pub mod names;
+pub mod regressions;
 pub mod retention;
 pub mod runs;
 pub mod stats;
@@ -101,6 +103,31 @@ macro_rules! contract_tests {
                 rebaseline_makes_the_new_level_normal_at_once,
                 rebaseline_of_what_was_never_recorded_is_refused,
                 a_stall_does_not_move_the_reference,
+            ],
+            cohorts: [
+                a_cohort_has_a_history_of_its_own,
+                numbers_of_one_magnitude_share_a_cohort,
+                until_it_has_enough_samples_a_cohort_is_compared_with_the_whole_step,
+                a_step_without_what_its_cohort_needs_is_compared_with_the_whole_step,
+                a_running_step_is_looked_at_by_the_limits_of_its_cohort,
+                what_is_told_at_the_end_counts_for_the_cohort,
+                cohorts_beyond_the_bound_are_compared_with_the_whole_step,
+                cohorts_take_no_place_of_a_step_name,
+                a_step_without_room_for_its_name_has_no_cohorts_either,
+                an_execution_recorded_whole_is_compared_by_its_version_and_attributes,
+                what_a_history_finds_by_itself_is_what_its_baseline_fed_by_hand_finds,
+                a_steps_own_attribute_takes_the_place_of_its_executions,
+            ],
+            regressions: [
+                a_lasting_change_is_one_regression_with_its_moment_and_what_changed,
+                a_change_by_more_than_three_is_critical_and_one_regression_however_large,
+                stalls_are_bottlenecks_and_no_regression,
+                a_repetition_of_what_told_a_regression_is_not_news,
+                executions_recorded_whole_tell_of_a_regression_too,
+                a_cohort_has_regressions_of_its_own,
+                what_is_compared_by_an_attribute_is_normal_after_a_whole_window_too,
+                rebaseline_makes_a_regression_normal_at_once_and_may_be_followed_by_another,
+                rebaseline_makes_the_level_of_every_cohort_normal_at_once,
             ],
             history: [
                 days_roll_over_and_the_window_forgets,
