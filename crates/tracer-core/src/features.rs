@@ -15,6 +15,20 @@ pub const TEXT_BYTES: usize = 64;
 /// The feature that an execution's version is; a step's attribute of this name takes its place.
 pub const VERSION: &str = "version";
 
+/// Words with which the name of an amount of work ends.
+const AMOUNTS: [&str; 18] = [
+    "bytes", "size", "length", "count", "total", "rows", "records", "items", "messages", "tokens", "files",
+    "pages", "lines", "chars", "pixels", "samples", "elements", "cores",
+];
+
+/// Returns whether a number of this name says how much there is to do, as far as names can say: its last
+/// word is one of those that such names end with (`input_bytes`, `http.request.body.size`, `row_count`).
+#[must_use]
+pub fn is_amount(name: &str) -> bool {
+    let last = name.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(name);
+    AMOUNTS.iter().any(|amount| last.eq_ignore_ascii_case(amount))
+}
+
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Feature {
@@ -26,7 +40,15 @@ pub enum Feature {
 
 /// The values of one step, its execution's among them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Features(Vec<(String, Feature)>);
+pub struct Features(Vec<Held>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    name: String,
+    feature: Feature,
+    /// Whether it is the step's own, rather than its execution's.
+    own: bool,
+}
 
 impl Features {
     /// Returns those of an execution.
@@ -34,9 +56,12 @@ impl Features {
     pub fn of_execution(version: Option<&Version>, attributes: &Attributes) -> Self {
         let mut features = Self::default();
         if let Some(version) = version {
-            features.put(VERSION, &Value::String(version.as_str().to_owned()));
+            features.put(VERSION, &Value::String(version.as_str().to_owned()), false);
         }
-        features.with(attributes)
+        for (name, value) in attributes.entries() {
+            features.put(name, value, false);
+        }
+        features
     }
 
     /// Returns these and those of a step, whose own take the place of its execution's.
@@ -44,7 +69,7 @@ impl Features {
     pub fn with(&self, attributes: &Attributes) -> Self {
         let mut all = self.clone();
         for (name, value) in attributes.entries() {
-            all.put(name, value);
+            all.put(name, value, true);
         }
         all
     }
@@ -52,13 +77,20 @@ impl Features {
     /// Returns a value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Feature> {
-        let at = self.0.binary_search_by(|(held, _)| held.as_str().cmp(name)).ok()?;
-        self.0.get(at).map(|(_, feature)| feature)
+        let at = self.0.binary_search_by(|held| held.name.as_str().cmp(name)).ok()?;
+        self.0.get(at).map(|held| &held.feature)
     }
 
     /// Returns names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Feature)> {
-        self.0.iter().map(|(name, feature)| (name.as_str(), feature))
+        self.0.iter().map(|held| (held.name.as_str(), &held.feature))
+    }
+
+    /// Returns names and values, those of the step before those of its execution: what is attached to a step
+    /// says more of it.
+    pub fn own_first(&self) -> impl Iterator<Item = (&str, &Feature)> {
+        let of = move |own: bool| self.0.iter().filter(move |held| held.own == own);
+        of(true).chain(of(false)).map(|held| (held.name.as_str(), &held.feature))
     }
 
     /// Returns whether there are none.
@@ -67,7 +99,7 @@ impl Features {
         self.0.is_empty()
     }
 
-    fn put(&mut self, name: &str, value: &Value) {
+    fn put(&mut self, name: &str, value: &Value, own: bool) {
         let feature = match value {
             Value::Number(number) => {
                 // Minus zero is zero, and told so.
@@ -78,13 +110,14 @@ impl Features {
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         };
         let Some(feature) = feature.filter(|_| name.len() <= NAME_BYTES) else { return };
-        match self.0.binary_search_by(|(held, _)| held.as_str().cmp(name)) {
+        let entry = Held { name: name.to_owned(), feature, own };
+        match self.0.binary_search_by(|held| held.name.as_str().cmp(name)) {
             Ok(at) => {
-                if let Some((_, held)) = self.0.get_mut(at) {
-                    *held = feature;
+                if let Some(held) = self.0.get_mut(at) {
+                    *held = entry;
                 }
             }
-            Err(at) => self.0.insert(at, (name.to_owned(), feature)),
+            Err(at) => self.0.insert(at, entry),
         }
     }
 }
@@ -97,6 +130,15 @@ mod tests {
 
     fn attributes(value: Value) -> Attributes {
         Attributes::new(serde_json::from_value(value).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_amount_is_known_by_the_last_word_of_its_name() {
+        let amounts =
+            ["input_bytes", "http.request.body.size", "row-count", "llm.usage.input_tokens", "ROWS"];
+        assert_eq!(amounts.map(is_amount), [true; 5]);
+        let others = ["build", "retries", "attempt", "started_at", "bytes_id", "size.class", ""];
+        assert_eq!(others.map(is_amount), [false; 7]);
     }
 
     #[test]

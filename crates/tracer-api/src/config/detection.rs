@@ -2,6 +2,7 @@
 //!
 //! Not here: what follows from it (`policy`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -114,6 +115,26 @@ fn anything() -> String {
 }
 
 impl DetectFor {
+    /// Says what is wrong with what only an entry has, if anything is.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, pattern) in [("workflow", &self.workflow), ("step", &self.step)] {
+            if pattern.is_empty() {
+                return Err((key, "must not be empty: no name is; * stands for any".into()));
+            }
+        }
+        let times =
+            [("timeout", self.timeout), ("stall_after", self.stall_after), ("deadline", self.deadline)];
+        for (key, time) in times {
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err((key, "must be longer than nothing".into()));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the general settings with those that this entry names in their place.
     #[must_use]
     pub fn over(&self, general: &DetectionSettings) -> DetectionSettings {
@@ -144,6 +165,7 @@ impl DetectionSettings {
             [] => Some(CohortSpec::Whole),
             [only] if only == AUTO => Some(CohortSpec::Auto),
             named if named.len() > MOST_DIMENSIONS || named.iter().any(|name| name == AUTO) => None,
+            named if named.iter().collect::<BTreeSet<_>>().len() < named.len() => None,
             named => {
                 let dimensions = named.iter().map(|text| Dimension::parse(text)).collect::<Option<_>>();
                 dimensions.map(CohortSpec::Given)
@@ -192,7 +214,7 @@ impl DetectionSettings {
         }
         if self.cohort_spec().is_none() {
             let expected = format!(
-                "expected [\"auto\"], [], or up to {MOST_DIMENSIONS} attributes such as \"version\" or \"log2(input_bytes)\""
+                "expected [\"auto\"], [], or up to {MOST_DIMENSIONS} different attributes such as \"version\" or \"log2(input_bytes)\""
             );
             return Err(("cohort", expected));
         }

@@ -191,7 +191,7 @@ fn expected(default: &Value) -> String {
         Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date",
-        Value::Array(_) => "a list",
+        Value::Array(_) => "a list, such as [\"a\", \"b\"]",
         Value::Table(_) => "a section",
     };
     format!("expected {kind}")

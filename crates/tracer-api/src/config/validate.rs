@@ -15,8 +15,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
     settings.detection.check().map_err(|(key, reason)| (format!("detection.{key}"), reason))?;
     for (at, entry) in settings.detect.iter().enumerate() {
         entry
-            .over(&settings.detection)
             .check()
+            .and_then(|()| entry.over(&settings.detection).check())
             .map_err(|(key, reason)| (format!("detect[{at}].{key}"), reason))?;
     }
     sizes(settings)?;

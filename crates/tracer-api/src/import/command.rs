@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use self::remote::Remote;
@@ -29,9 +28,6 @@ use super::wfformat;
 use crate::http::import::FinishedExecution;
 use crate::recording::{Arrival, Tracing};
 
-/// Executions that are recorded at once through another service.
-const REMOTE_AT_ONCE: usize = 4;
-
 /// Where executions are recorded.
 #[async_trait]
 pub trait Destination: Send + Sync {
@@ -40,9 +36,6 @@ pub trait Destination: Send + Sync {
     /// # Errors
     /// Why it was not recorded, in words for whoever runs the command.
     async fn record(&self, execution: FinishedExecution) -> anyhow::Result<bool>;
-
-    /// Returns how many executions may be recorded at once.
-    fn at_once(&self) -> usize;
 }
 
 /// Records into a store that this process has open.
@@ -55,11 +48,6 @@ impl Destination for Local {
         let now = self.0.now();
         let command = execution.into_command(now)?;
         Ok(self.0.import(command, Arrival::plain(now)).await?.is_new)
-    }
-
-    /// One: later files are judged by earlier ones, as named.
-    fn at_once(&self) -> usize {
-        1
     }
 }
 
@@ -119,10 +107,9 @@ async fn whole_files(
     bar: &ProgressBar,
     summary: &mut Summary,
 ) {
-    let mut done = stream::iter(files)
-        .map(|(file, format)| async move { (file, one(file, *format, workflow_name, destination).await) })
-        .buffered(destination.at_once());
-    while let Some((file, outcome)) = done.next().await {
+    // One after the other, because the later ones are judged by the earlier.
+    for (file, format) in files {
+        let outcome = one(file, *format, workflow_name, destination).await;
         bar.inc(1);
         bar.set_message(file.display().to_string());
         match outcome {

@@ -126,6 +126,7 @@ impl Report {
             before_ms = regression.before.as_millis(),
             after_ms = regression.after.as_millis(),
             began_at = %regression.began_at,
+            compared_by = regression.cohort.parts().keys().map(String::as_str).collect::<Vec<_>>().join(","),
             changed = regression.changed.as_ref().map(|(name, _)| name.as_str()),
             "step has become slower for good"
         );

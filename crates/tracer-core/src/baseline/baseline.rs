@@ -221,10 +221,8 @@ impl Baseline {
         }
         let reference = self.admit(now, duration, over);
         let shift = self.learn_shift(sample);
-        // While a slowdown lasts, what judged it does not learn from it.
-        if !(self.frozen.is_some() && over.is_some() && sample.explained.is_some()) {
-            self.explainer.learn(sample);
-        }
+        self.explainer.forecast(sample);
+        self.explainer.learn(sample, self.frozen.is_some());
         self.note_early(at);
         let closed = self.enter(at.day(), segments, |sums| sums.record(duration, reference));
         // A normal sample says that the change may be over: it must not make the change normal.
@@ -334,22 +332,16 @@ impl Baseline {
         self.earliest.truncate(EARLIEST);
     }
 
-    /// Follows the level: that of the sample's own value where an attribute explains durations, so that
-    /// another mix of values is no shift.
+    /// Follows how far the samples lie from what was expected of them, so that another mix of values is no
+    /// shift.
     fn learn_shift(&mut self, sample: &Sample<'_>) -> Option<Shift> {
-        let rule = sample.shifts?;
-        let expected = match (sample.explained, sample.expected) {
-            (Some(explained), Some(expected)) => Some((explained, ln(expected))),
-            _ => None,
-        };
-        let (basis, level) = expected.map_or((0, 0.0), |(explained, level)| (explained.basis(), level));
+        let (rule, expected) = (sample.shifts?, ln(sample.expected?));
         let explainer = &self.explainer;
         self.levels.record(
-            basis,
             sample.at,
-            ln(sample.duration) - level,
+            ln(sample.duration) - expected,
             rule,
-            |distance| Micros::from_f64((level + distance).exp()),
+            |distance| Micros::from_f64((expected + distance).exp()),
             |since| explainer.changed_since(sample.features, since).map(told_feature),
         )
     }

@@ -1,9 +1,10 @@
 //! What of a step explains how long it takes, learned from its own history.
 //!
-//! Each attribute of a step keeps what it has seen ([`Attribute`]). The one that explains the largest
-//! share of the variance of log durations, and at least [`LEAST_SHARE`], says what a run is compared
-//! with: those with the same value, or with values of the same range; or all of them, scaled by the
-//! slope. Below that, and until there is enough of it, a run is compared with all of them as they are.
+//! Each attribute of a step keeps what it has seen ([`Attribute`]). Of those that explain at least
+//! [`LEAST_SHARE`] of the variance of log durations, the one whose forecasts were nearest to what came says
+//! what a run is compared with: those with the same value, or with values of the same range; or all of
+//! them, scaled by the slope. Where none does, or there is not enough of it yet, a run is compared with all
+//! of them as they are.
 //!
 //! Invariants: the same samples in the same order give the same answer; at most [`ATTRIBUTES`]
 //! attributes and [`ALL_LEVELS`] levels, whatever the clients send.
@@ -20,14 +21,16 @@ use crate::time::Timestamp;
 /// Most attributes that are watched.
 const ATTRIBUTES: usize = 6;
 /// Most levels of all attributes together.
-const ALL_LEVELS: usize = 24;
+const ALL_LEVELS: usize = 20;
 /// Most names that are remembered because they explain nothing.
 const REFUSED: usize = 32;
 /// The least share of the variance of log durations that makes an attribute count: a correlation of
 /// 0.55. Below, comparing with fewer runs costs more than it gains.
 const LEAST_SHARE: f64 = 0.3;
-/// Samples after which an attribute that explains nothing makes room for another one.
-const TRIED: u32 = 200;
+/// Samples after which an attribute that explains nothing makes room for another one, and one that had
+/// only one value.
+const TRIED: u32 = 100;
+const TRIED_CONSTANT: u32 = 30;
 /// The share that is nothing.
 const NOTHING: f64 = 0.05;
 
@@ -55,16 +58,6 @@ pub struct Explained {
     pub(super) name: u32,
     /// How it explains.
     pub(super) form: Form,
-}
-
-impl Explained {
-    /// Returns what tells this comparison from another one.
-    pub(super) const fn basis(self) -> u32 {
-        match self.form {
-            Form::Level => self.name,
-            Form::Slope => !self.name,
-        }
-    }
 }
 
 /// A reference that an attribute makes, and how it is told.
@@ -101,9 +94,9 @@ impl Explainer {
         let mut best: Option<(f64, Comparable<'a>)> = None;
         for attribute in &self.attributes {
             let Some(feature) = features.get(&attribute.name) else { continue };
-            for (share, candidate) in candidates(attribute, feature, min_samples).into_iter().flatten() {
-                if share >= LEAST_SHARE && best.as_ref().is_none_or(|(least, _)| share > *least) {
-                    best = Some((share, candidate));
+            for (error, candidate) in candidates(attribute, feature, min_samples).into_iter().flatten() {
+                if best.as_ref().is_none_or(|(least, _)| error < *least) {
+                    best = Some((error, candidate));
                 }
             }
         }
@@ -121,13 +114,25 @@ impl Explainer {
         })
     }
 
+    /// Notes how well each attribute would have foretold a sample.
+    pub(super) fn forecast(&mut self, sample: &Sample<'_>) {
+        for attribute in &mut self.attributes {
+            if let Some(feature) = sample.features.get(&attribute.name) {
+                attribute.forecast(feature, sample.duration);
+            }
+        }
+    }
+
     /// Learns from a completed sample. `judged` says what judged it, and the limit if it was over it.
-    pub(super) fn learn(&mut self, sample: &Sample<'_>) {
+    ///
+    /// While a slowdown is `lasting`, the attribute that judged stays as it was before.
+    pub(super) fn learn(&mut self, sample: &Sample<'_>, lasting: bool) {
         let Sample { at, duration, over, explained: judged, features, .. } = *sample;
-        for (name, feature) in features.iter() {
+        for (name, feature) in features.own_first() {
             let Some(place) = self.place_of(name, feature) else { continue };
             let Some(attribute) = self.attributes.get_mut(place) else { continue };
             let judged = match judged.filter(|judged| judged.name == digest(name)) {
+                Some(_) if lasting => JudgedBy::NotToLearn,
                 Some(Explained { form: Form::Level, .. }) => JudgedBy::Level(over),
                 Some(Explained { form: Form::Slope, .. }) => JudgedBy::Slope(over),
                 None => JudgedBy::Other(over.is_some()),
@@ -160,15 +165,14 @@ impl Explainer {
         if let Some(place) = self.attributes.iter().position(|held| held.name == name) {
             return Some(place);
         }
-        if self.refused.len() >= REFUSED || self.refused.contains(&short(name)) {
+        let refused = self.refused.len() >= REFUSED || self.refused.contains(&short(name));
+        if refused && name != VERSION {
             return None;
         }
-        if self.attributes.len() >= ATTRIBUTES {
-            let useless = self.attributes.iter().position(|held| {
-                let (levels, line) = (held.levels_explain(), held.line());
-                let share = levels.unwrap_or(0.0).max(line.map_or(0.0, |(_, line)| line.explains));
-                held.count() >= TRIED && share < NOTHING && held.name != VERSION
-            });
+        // A place is kept for the version, whose change is to be told.
+        let others = self.attributes.iter().filter(|held| held.name != VERSION).count();
+        if name != VERSION && others + 1 >= ATTRIBUTES {
+            let useless = self.attributes.iter().position(explains_nothing);
             self.refuse(useless?);
         }
         self.attributes.push(Attribute::new(name, feature));
@@ -219,7 +223,15 @@ impl Explainer {
     }
 }
 
-/// Returns what an attribute offers for a value, each with the share of the variance that it explains.
+/// Whether an attribute has been watched for long enough to say that it explains nothing.
+fn explains_nothing(held: &Attribute) -> bool {
+    let levels = held.levels_explain().unwrap_or(0.0);
+    let share = held.line().map_or(levels, |(_, line)| levels.max(line.explains));
+    let tried = if held.is_constant() { TRIED_CONSTANT } else { TRIED };
+    held.name != VERSION && held.count() >= tried && share < NOTHING
+}
+
+/// Returns what an attribute offers for a value where it explains enough, each with its mean square error.
 fn candidates<'a>(
     attribute: &'a Attribute,
     feature: &Feature,
@@ -234,20 +246,21 @@ fn candidates<'a>(
     };
     // An execution's version is a change, not a circumstance: only a setting makes it one.
     let usable = attribute.name != VERSION;
-    let level = attribute.level(feature).filter(|level| {
+    let level = attribute.usable_level(feature).filter(|level| {
         usable && u64::from(level.sums.count) >= min_samples.clamp(KNOWN.into(), u64::from(u8::MAX))
     });
-    let of_level = level.zip(attribute.levels_explain()).map(|(level, share)| {
+    let enough = |share: &f64| *share >= LEAST_SHARE;
+    let of_level = level.zip(attribute.levels_explain().filter(enough)).map(|(level, _)| {
         let values = match level.place {
             Place::Range(low, high) => Values::Range(low.into(), high.into()),
             Place::Text(_) => Values::Same,
         };
-        (share, made(level.sums.reference(), Form::Level, values))
+        (attribute.level_error.mean(), made(level.sums.reference(), Form::Level, values))
     });
     let of_slope = match feature {
         Feature::Number(value) if usable => attribute.line().and_then(|(slope, line)| {
-            let reference = slope.reference(&line, *value)?;
-            Some((line.explains, made(reference, Form::Slope, Values::ScaledTo(*value))))
+            let reference = slope.reference(&line, *value).filter(|_| enough(&line.explains))?;
+            Some((attribute.slope_error.mean(), made(reference, Form::Slope, Values::ScaledTo(*value))))
         }),
         Feature::Number(_) | Feature::Text(_) => None,
     };

@@ -59,6 +59,8 @@ pub(super) struct Level {
     pub(super) last_seen: Timestamp,
     /// Bottlenecks in a row, as this level judged them.
     slow: u8,
+    /// How often the value came back after another one.
+    pub(super) returns: u8,
 }
 
 impl LogSums {
@@ -158,27 +160,19 @@ pub(super) fn lognormal(mean_us: f64, log_mean: f64, spread: f64, samples: u64) 
 impl Level {
     pub(super) fn new(place: Place, at: Timestamp) -> Self {
         let at = to_the_second(at);
-        Self { place, sums: LogSums::default(), first_seen: at, last_seen: at, slow: 0 }
+        Self { place, sums: LogSums::default(), first_seen: at, last_seen: at, slow: 0, returns: 0 }
     }
 
     pub(super) fn is_known(&self) -> bool {
         self.sums.count >= KNOWN
     }
 
-    /// Learns from a sample that this level did not judge.
-    ///
-    /// Of a bottleneck, a known level believes up to twice its own mean, and nothing beyond. A new number is
-    /// believed as it is: inputs of a new size take their own time. A new text learns from what was normal
-    /// only: where or by whom work was done must not excuse what was slow from its first run.
+    /// Learns from a sample that this level did not judge. Of a bottleneck, a known level believes up to
+    /// twice its own mean, and nothing beyond; a new one believes all, because it may be that slow.
     pub(super) fn learn(&mut self, at: Timestamp, duration: Micros, bottleneck: bool) {
         self.last_seen = self.last_seen.max(to_the_second(at));
-        let believed = match self.place {
-            _ if !bottleneck => true,
-            _ if self.is_known() => duration.as_f64() <= BELIEVED * f64::from(self.sums.mean_us),
-            Place::Range(..) => true,
-            Place::Text(_) => false,
-        };
-        if believed {
+        let near = duration.as_f64() <= BELIEVED * f64::from(self.sums.mean_us);
+        if !bottleneck || !self.is_known() || near {
             self.sums.record(duration);
         }
     }
@@ -207,6 +201,7 @@ impl Level {
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
         self.slow = self.slow.min(other.slow);
+        self.returns = self.returns.saturating_add(other.returns);
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
@@ -221,6 +216,7 @@ impl Level {
         out.signed(self.first_seen.as_micros() / SECOND);
         out.signed((self.last_seen.as_micros() - self.first_seen.as_micros()) / SECOND);
         out.byte(self.slow);
+        out.byte(self.returns);
     }
 
     pub(super) fn read(input: &mut Reader<'_>, is_text: bool) -> Result<Self, DecodeError> {
@@ -233,7 +229,8 @@ impl Level {
         let first = input.signed()?;
         let last = first.saturating_add(input.signed()?);
         let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(SECOND));
-        Ok(Self { place, sums, first_seen: at(first), last_seen: at(last), slow: input.byte()? })
+        let (slow, returns) = (input.byte()?, input.byte()?);
+        Ok(Self { place, sums, first_seen: at(first), last_seen: at(last), slow, returns })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether a step's level has shifted for good, since when, and by how much.
 //!
-//! The last samples' log durations are kept as segments of exponentially growing length, the newest
+//! The last samples, as the distance of each one's logarithm from that of the median that it was compared
+//! with, are kept as segments of exponentially growing length, the newest
 //! being single samples, as in `ADWIN` (Bifet and Gavaldà, *Learning from Time-Changing Data with
 //! Adaptive Windowing*, SDM 2007; the histogram is that of Datar and others, 2002). At every boundary
 //! between two segments the means before and after are compared: the largest
@@ -38,7 +39,7 @@ const DELTA: f64 = 1e-4;
 const LEAST_SPREAD: f64 = 0.02;
 /// Farthest that a sample lies from the mean, in natural logarithms.
 const FARTHEST: f64 = 1.0;
-/// What is kept is the logarithm plus this, in thousandths, so that ratios below 1 are positive too.
+/// What is kept is the distance plus this, in thousandths, so that ratios below 1 are positive too.
 const OFFSET: f64 = 16.0;
 const PER_UNIT: f64 = 1_000.0;
 
@@ -66,9 +67,6 @@ impl Shift {
     }
 }
 
-/// What the samples are compared with before they enter: with something else, a new series begins.
-pub(super) type Basis = u32;
-
 /// When a shift of the level is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShiftRule {
@@ -81,7 +79,6 @@ pub struct ShiftRule {
 /// The recent level, in segments.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct Levels {
-    basis: Basis,
     /// Oldest first, each at least as long as the next.
     segments: Vec<Segment>,
     /// The newest samples one by one, oldest first: at most [`Confirmation::MOST`].
@@ -112,22 +109,17 @@ struct Cut {
 }
 
 impl Levels {
-    /// Adds a sample, as its distance from `expected` in logarithms (0 with nothing to expect). Returns a
+    /// Adds a sample, as the distance of its logarithm from that of what was expected. Returns a
     /// shift upwards as large as the rule says, once. `level` brings a distance back to
     /// a duration, `changed_since` names what has changed since a moment.
     pub(super) fn record(
         &mut self,
-        basis: Basis,
         at: Timestamp,
         distance: f64,
         rule: ShiftRule,
         level: impl Fn(f64) -> Micros,
         changed_since: impl FnOnce(Timestamp) -> Option<(String, String)>,
     ) -> Option<Shift> {
-        if self.basis != basis {
-            // What was told stays told: it is the measure that has changed, not the level.
-            *self = Self { basis, told: self.told.take(), ..Self::default() };
-        }
         let mean = self.mean().unwrap_or(distance);
         let near = distance.clamp(mean - FARTHEST, mean + FARTHEST);
         self.push(near, at);
@@ -250,7 +242,6 @@ impl Levels {
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        out.varint(u64::from(self.basis));
         out.varint(self.segments.len() as u64);
         let mut earlier = 0;
         for segment in &self.segments {
@@ -280,7 +271,6 @@ impl Levels {
     }
 
     pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let basis = u32::try_from(input.varint()?).map_err(|_| DecodeError::Impossible("basis"))?;
         let mut segments = Vec::new();
         let mut seconds = 0_i64;
         for _ in 0..bounded(input.varint()?, SEGMENTS)? {
@@ -310,7 +300,7 @@ impl Levels {
             }),
             _ => return Err(DecodeError::Impossible("flag")),
         };
-        Ok(Self { basis, segments, last, told })
+        Ok(Self { segments, last, told })
     }
 }
 

@@ -110,8 +110,8 @@ impl Slope {
         Some(lognormal(mean, log_mean, spread, u64::from(self.count)))
     }
 
-    /// Returns the logarithm of the duration on the line.
-    fn expected(&self, line: &Line, x: f64) -> f64 {
+    /// Returns the logarithm of the duration on the line, at `ln(1 + value)`.
+    pub(super) fn expected(&self, line: &Line, x: f64) -> f64 {
         f64::from(self.mean_y) + line.slope * (x - f64::from(self.mean_x))
     }
 

@@ -16,7 +16,7 @@ use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
 use crate::baseline::{Baseline, Ending};
-use crate::detect::{Policy, Regression};
+use crate::detect::{Policy, Regression, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
 use crate::features::Features;
 use crate::ids::ExecutionId;
@@ -287,7 +287,9 @@ fn close_execution(
         set.written_steps.insert(key, Written::Update);
     }
     let bottlenecks = judged_steps(&closing.bottlenecks);
-    write_end(end, times, closing.completed, set);
+    // A verdict in flight may have been taken back when its step ended.
+    let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
+    write_end(end, times, closing.completed, worst, set);
     learn_total(workflow, end.status, times, now, set);
     ExecutionEnded {
         id: end.id,
@@ -301,15 +303,20 @@ fn close_execution(
     }
 }
 
-fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &mut WorkingSet) {
-    let mut worst = None;
+fn write_end(
+    end: &EndExecution,
+    times: StepTimes,
+    steps_completed: u64,
+    worst: Option<Severity>,
+    set: &mut WorkingSet,
+) {
     if let Some(head) = set.executions.get_mut(&end.id) {
         head.status = end.status;
         head.ended_at = Some(times.ended_at);
         head.duration = Some(times.duration);
         head.steps_completed = steps_completed;
         (head.judge_at, head.stalled) = (None, None);
-        worst = head.worst;
+        head.worst = worst;
     }
     if let Some(row) = set.new_executions.get_mut(&end.id) {
         row.status = end.status;
@@ -318,6 +325,7 @@ fn write_end(end: &EndExecution, times: StepTimes, steps_completed: u64, set: &m
         row.output.clone_from(&end.output);
         row.failure.clone_from(&end.failure);
         row.steps_completed = steps_completed;
+        row.worst = worst;
         row.judge_at = None;
         return;
     }

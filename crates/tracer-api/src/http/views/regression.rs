@@ -29,6 +29,8 @@ pub struct RegressionView {
     /// Runs since it began, when it was certain.
     #[schema(example = 9)]
     pub samples: u64,
+    /// What made the runs comparable; `null`: all of the step's runs.
+    pub cohort: Option<BTreeMap<String, String>>,
     /// The attribute that took a new value when it began, and the value; `null` where nothing did.
     pub changed: Option<BTreeMap<String, String>>,
 }
@@ -42,6 +44,7 @@ impl From<Regression> for RegressionView {
             after_ms: regression.after.as_millis(),
             factor: regression.factor,
             samples: regression.samples,
+            cohort: (!regression.cohort.is_whole()).then(|| regression.cohort.parts().clone()),
             changed: regression.changed.map(|changed| BTreeMap::from([changed])),
         }
     }

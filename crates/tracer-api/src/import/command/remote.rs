@@ -8,7 +8,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::{Destination, REMOTE_AT_ONCE};
+use super::Destination;
 use crate::config::Secret;
 use crate::http::import::FinishedExecution;
 
@@ -86,10 +86,6 @@ impl Destination for Remote {
             tokio::time::sleep(wait(&answer)).await;
             attempt += 1;
         }
-    }
-
-    fn at_once(&self) -> usize {
-        REMOTE_AT_ONCE
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use futures_util::{StreamExt, stream};
 use indicatif::ProgressBar;
 
 use super::{Destination, One, Summary, files, record};
@@ -47,10 +46,9 @@ pub(super) async fn import(
     summary.unfinished += gathered.unfinished;
     bar.set_length(u64::try_from(gathered.traces.len()).unwrap_or(u64::MAX));
     bar.set_position(0);
-    let mut done = stream::iter(gathered.traces)
-        .map(|trace| one(trace, workflow_name, destination))
-        .buffered(destination.at_once());
-    while let Some(outcome) = done.next().await {
+    // One after the other, because the later ones are judged by the earlier.
+    for trace in gathered.traces {
+        let outcome = one(trace, workflow_name, destination).await;
         bar.inc(1);
         match outcome {
             Outcome::Recorded { one: One { workflow, steps, is_new }, rooted } => {
