@@ -17,6 +17,7 @@ mod level;
 mod moments;
 mod recent;
 mod reference;
+mod row;
 mod segment;
 mod shift;
 mod sketch;
@@ -25,12 +26,13 @@ mod slope;
 #[cfg(test)]
 mod tests;
 
-pub use baseline::{Baseline, ENCODED_BYTES, Learned, SEGMENTS_READ, Sample, WINDOW_DAYS, WINDOW_SAMPLES};
+pub use baseline::{Baseline, Learned, SEGMENTS_READ, Sample, WINDOW_DAYS, WINDOW_SAMPLES};
 pub use codec::DecodeError;
 pub use explain::{Comparable, Explained, Form, Values};
 pub use moments::Moments;
 pub use recent::RECENT_SAMPLES;
 pub use reference::{Measured, PER_MAD, Reference};
+pub use row::ENCODED_BYTES;
 pub use segment::{Ending, EndingCounts, Segment, Sums};
 pub use shift::{Shift, ShiftRule};
 pub use sketch::{MAX_BINS, Sketch, View};
