@@ -7,9 +7,9 @@
 
 mod copy;
 mod listing;
-mod past;
-mod postgres;
-mod sqlite;
+pub(crate) mod past;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -68,8 +68,10 @@ impl History<'_> {
     /// # Errors
     /// When something does not start, or the run is interrupted.
     pub(crate) fn run(&self, store: Store, table: &mut Table) -> Result<()> {
-        let (few, _) = self.filled(store, self.few)?;
-        let (many, past) = self.filled(store, self.many)?;
+        let (mut few, _) = filled(self.place, store, self.few)?;
+        few.start()?;
+        let (mut many, past) = filled(self.place, store, self.many)?;
+        many.start()?;
         let mut both = Both { few, many };
         let name = store.name();
         if !self.stats_only {
@@ -92,23 +94,6 @@ impl History<'_> {
             listing::run(&mut both.many, &past, table)?;
         }
         Ok(())
-    }
-
-    /// Returns a service over a history of so many steps.
-    fn filled(&self, store: Store, steps: u64) -> Result<(Stand, Past)> {
-        progress(&format!("{}: a history of {steps} steps", store.name()));
-        // The service makes its tables; what is written by others it should not see being written.
-        let mut stand = Stand::serving(self.place, store)?;
-        stand.stop();
-        let to = now()?;
-        let from = to - i64::try_from(PAST.as_micros())?;
-        let past = Past { executions: steps.div_ceil(STEPS), from, to };
-        let past = match stand.url() {
-            Some(url) => postgres::fill(&url, &past)?,
-            None => sqlite::fill(&stand.file()?, &past)?,
-        };
-        stand.start()?;
-        Ok((stand, past))
     }
 
     /// Measures in pairs, each beginning with the other history than the one before.
@@ -154,6 +139,25 @@ impl History<'_> {
     }
 }
 
+/// Returns a store with a history of so many steps, and what it is. The service is stopped.
+///
+/// # Errors
+/// When something does not start, or the run is interrupted.
+pub(crate) fn filled(place: &Place, store: Store, steps: u64) -> Result<(Stand, Past)> {
+    progress(&format!("{}: a history of {steps} steps", store.name()));
+    // The service makes its tables; what is written by others it should not see being written.
+    let mut stand = Stand::serving(place, store)?;
+    stand.stop();
+    let to = now()?;
+    let from = to - i64::try_from(PAST.as_micros())?;
+    let past = Past { executions: steps.div_ceil(STEPS), from, to };
+    let past = match stand.url() {
+        Some(url) => postgres::fill(&url, &past)?,
+        None => sqlite::fill(&stand.file()?, &past)?,
+    };
+    Ok((stand, past))
+}
+
 /// Runs executions of the one step by one client; the answers to completing one are what counts.
 fn complete(stand: &mut Stand, executions: u64) -> Result<Measured> {
     let steps = vec![STEP; usize::try_from(STEPS)?];
@@ -176,8 +180,12 @@ fn quantile(measured: &Measured, at: f64, expected: u64) -> f64 {
     if measured.all.len() < expected { answered.max(measured.waited.as_secs_f64() * 1e3) } else { answered }
 }
 
-#[expect(clippy::disallowed_methods, reason = "there is no clock to take: the past is made to end now")]
-fn now() -> Result<i64> {
+/// Returns microseconds since 1970.
+///
+/// # Errors
+/// When the machine's clock is set before that.
+#[expect(clippy::disallowed_methods, reason = "there is no clock to take: what is made up ends now")]
+pub(crate) fn now() -> Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?)
 }
 

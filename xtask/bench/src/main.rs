@@ -18,6 +18,7 @@ mod service;
 mod stand;
 mod start;
 mod table;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::memory::Memory;
 use crate::rest::Rest;
 use crate::stand::{Place, Store};
 use crate::table::Table;
+use crate::watch::Watch;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +44,8 @@ enum What {
     Stats,
     /// Resident memory under load, and with 100,000 workflow names
     Memory,
+    /// The watchdog's query, and the time to its verdicts, with a long history and many running steps
+    Watch,
     /// How long the service takes from its start until it is ready
     Start,
     /// All of these
@@ -73,6 +77,9 @@ struct Arguments {
     /// Steps in the long history
     #[arg(long, default_value_t = 1_000_000)]
     steps: u64,
+    /// Running steps beside it, for `watch`
+    #[arg(long, default_value_t = 100_000)]
+    running: u64,
     /// Steps in the short one
     #[arg(long, default_value_t = 1_000)]
     few: u64,
@@ -148,18 +155,27 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
         pairs: arguments.pairs,
         stats_only: false,
     };
+    let watch = Watch {
+        place,
+        steps: arguments.steps,
+        running: arguments.running,
+        few: arguments.few,
+        length: rest.length,
+    };
     for store in arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]) {
         match arguments.what {
             What::Rest => rest.run(store, table)?,
             What::History => history.run(store, table)?,
             What::Stats => History { stats_only: true, ..history }.run(store, table)?,
             What::Memory => memory.run(store, table)?,
+            What::Watch => watch.run(store, table)?,
             What::Start => start::run(place, store, table)?,
             What::All => {
                 rest.run(store, table)?;
                 start::run(place, store, table)?;
                 memory.run(store, table)?;
                 history.run(store, table)?;
+                watch.run(store, table)?;
             }
         }
     }

@@ -99,6 +99,19 @@ impl Stand {
         Ok(())
     }
 
+    /// As [`Stand::start`], with further settings, each `key=value`, before those of the place.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn start_with(&mut self, further: &[String]) -> Result<()> {
+        self.stop();
+        let settings = [further, &self.place.settings].concat();
+        let database = self.url();
+        let start = Start { settings: &settings, ..self.plan(database.as_deref()) };
+        self.service = Some(Service::start(&start)?);
+        Ok(())
+    }
+
     /// Starts the service and returns how long that took until it was ready.
     ///
     /// # Errors

@@ -200,6 +200,18 @@ impl Histories {
 }
 
 impl History {
+    /// Makes the history of another step of the workflow, whose runs ended at these times, each after so long.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub(crate) fn of_step(name: &'static str, ends: impl Iterator<Item = i64>, took: Micros) -> Result<Self> {
+        let workflow = WorkflowName::new(WORKFLOW).ok().context("a name of a workflow")?;
+        let step = StepName::new(name).ok().context("a name of a step")?;
+        let mut history = Self::new(BaselineKey::of_step(&workflow, &step, &Cohort::default()), name);
+        ends.for_each(|end| history.take(end, Some(took), None));
+        Ok(history)
+    }
+
     fn new(key: BaselineKey, step_name: &'static str) -> Self {
         Self {
             key: key.to_bytes(),

@@ -9,7 +9,7 @@ use futures_util::SinkExt as _;
 use tokio_postgres::Client;
 
 use super::copy::Rows;
-use super::past::{AVERAGE_US, Execution, Histories, Past, STEP, Step, WORKFLOW};
+use super::past::{AVERAGE_US, Execution, Histories, History, Past, STEP, Step, WORKFLOW};
 use super::{PORTION, show};
 use crate::limits::postgres::connect;
 
@@ -63,12 +63,21 @@ pub(crate) fn fill(url: &str, past: &Past) -> Result<Past> {
             number = end;
             show(number, past.executions)?;
         }
-        copy_histories(&client, &histories).await?;
+        copy_histories(&client, &histories.all()).await?;
         for statement in AFTERWARDS {
             client.batch_execute(statement).await?;
         }
         Ok(past)
     })
+}
+
+/// Adds the history of one more key.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn learn(url: &str, history: &History) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { copy_histories(&connect(url).await?, &[history]).await })
 }
 
 async fn copy_portion(client: &Client, portion: &[Execution], month: i32) -> Result<()> {
@@ -135,9 +144,9 @@ const fn status(failed: bool) -> &'static str {
     if failed { "failed" } else { "completed" }
 }
 
-async fn copy_histories(client: &Client, histories: &Histories) -> Result<()> {
+async fn copy_histories(client: &Client, histories: &[&History]) -> Result<()> {
     let (mut baselines, mut segments) = (Rows::new(6), Rows::new(3));
-    for history in histories.all() {
+    for history in histories {
         let seen = history.baseline.last_seen().context("a past without an end")?;
         baselines
             .row()

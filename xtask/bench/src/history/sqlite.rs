@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rusqlite::{Connection, Transaction, params};
 use sha2::{Digest as _, Sha256};
 
-use super::past::{AVERAGE_US, Execution, Histories, Past, WORKFLOW};
+use super::past::{AVERAGE_US, Execution, Histories, History, Past, WORKFLOW};
 use super::{PORTION, show};
 
 const EXECUTION: &str = "\
@@ -57,16 +57,32 @@ pub(crate) fn fill(file: &Path, past: &Past) -> Result<Past> {
     }
     let transaction = connection.transaction()?;
     for history in histories.all() {
-        let seen = history.baseline.last_seen().map(|at| at.as_micros());
-        let state = history.baseline.encode();
-        transaction.execute(BASELINE, params![history.key, WORKFLOW, history.step_name, seen, state])?;
-        for (day, segment) in &history.closed {
-            transaction.execute(SEGMENT, params![history.key, day, segment.encode()])?;
-        }
+        insert_history(&transaction, history)?;
     }
     transaction.commit()?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(*past)
+}
+
+/// Adds the history of one more key.
+///
+/// # Errors
+/// SQLite's.
+pub(crate) fn learn(file: &Path, history: &History) -> Result<()> {
+    let mut connection = Connection::open(file).context("the embedded store cannot be opened")?;
+    let transaction = connection.transaction()?;
+    insert_history(&transaction, history)?;
+    Ok(transaction.commit()?)
+}
+
+fn insert_history(transaction: &Transaction<'_>, history: &History) -> Result<()> {
+    let seen = history.baseline.last_seen().map(|at| at.as_micros());
+    let state = history.baseline.encode();
+    transaction.execute(BASELINE, params![history.key, WORKFLOW, history.step_name, seen, state])?;
+    for (day, segment) in &history.closed {
+        transaction.execute(SEGMENT, params![history.key, day, segment.encode()])?;
+    }
+    Ok(())
 }
 
 fn insert(transaction: &Transaction<'_>, execution: &Execution) -> Result<()> {

@@ -80,6 +80,28 @@ impl Postgres {
         self.timed("SELECT 1", LONE_COMMITS * 4)
     }
 
+    /// Times two of `SELECT 1`, one after the other, in nanoseconds: again and again for so long, with a pause
+    /// between, after which the caches of the machine are as cold as for anything that runs so rarely.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) fn rare_round_trips(&self, pause: Duration, length: Duration) -> Result<Histogram<u64>> {
+        self.runtime.block_on(async {
+            let (client, statement) = prepared(&self.url, "SELECT 1").await?;
+            let mut took = histogram()?;
+            let end = Instant::now() + length;
+            while Instant::now() < end {
+                tokio::time::sleep(pause).await;
+                interrupt::check()?;
+                let began = Instant::now();
+                client.execute(&statement, &[]).await?;
+                client.execute(&statement, &[]).await?;
+                took.saturating_record(u64::try_from(began.elapsed().as_nanos())?);
+            }
+            Ok(took)
+        })
+    }
+
     /// Returns commits per second of one row each by so many connections at once, or as many as there are.
     ///
     /// # Errors
