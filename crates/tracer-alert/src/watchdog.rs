@@ -22,7 +22,7 @@ use tracer_core::repository::{Due, Repository, RepositoryError};
 use tracer_core::time::{Micros, Timestamp};
 
 /// Steps, and executions, looked at before it is asked again what is due.
-const PORTION: usize = 2_000;
+const PORTION: usize = 1_000;
 
 /// A verdict on something that runs, which was not there before.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,14 +19,16 @@ struct ByHand {
 
 impl ByHand {
     fn record(&mut self, at: Timestamp, duration: Micros) {
-        let limits =
-            self.baseline.reference().and_then(|reference| FactorOfMean::default().limits(&reference));
+        let reference = self.baseline.reference();
+        let limits = reference.and_then(|reference| FactorOfMean::default().limits(&reference));
         let clamp = limits.and_then(|limits| limits.severity(duration).map(|_| limits.warning));
         let mut known = self.newest();
         let plan = StepPolicy::default();
         let shifts = Some(ShiftRule { confirmation: plan.confirmation, least: plan.min_shift });
         let (over, features) = (clamp, &Features::default());
-        let sample = Sample { at, duration, over, explained: None, expected: None, features, shifts };
+        let judged = reference.filter(|_| limits.is_some());
+        let expected = judged.map(|reference| reference.p50);
+        let sample = Sample { at, duration, over, explained: None, expected, features, shifts };
         let closed = self.baseline.learn(&sample, &mut known).closed;
         self.keep(closed);
     }
