@@ -127,7 +127,7 @@ impl Attribute {
     pub(super) fn usable_level(&self, feature: &Feature) -> Option<&Level> {
         let level = self.level(feature)?;
         let usable = match self.kind {
-            Kind::Number { falls, .. } => self.is_circumstance(falls),
+            Kind::Number { .. } => self.is_circumstance(),
             Kind::Text { .. } => level.returns >= RETURNS,
         };
         usable.then_some(level)
@@ -165,16 +165,19 @@ impl Attribute {
     /// nothing is known.
     pub(super) fn line(&self) -> Option<(&Slope, Line)> {
         match &self.kind {
-            Kind::Number { slope, falls, .. } if self.is_circumstance(*falls) && self.varies() => {
+            Kind::Number { slope, .. } if self.is_circumstance() && self.varies() => {
                 slope.line().map(|line| (slope, line))
             }
             Kind::Number { .. } | Kind::Text { .. } => None,
         }
     }
 
-    /// Whether a number is a circumstance of the work, and no mere change.
-    fn is_circumstance(&self, falls: u8) -> bool {
-        is_amount(&self.name) || falls >= FALLS
+    /// Returns whether it is a circumstance of the work, and no mere change.
+    pub(super) fn is_circumstance(&self) -> bool {
+        match self.kind {
+            Kind::Number { falls, .. } => is_amount(&self.name) || falls >= FALLS,
+            Kind::Text { .. } => self.levels.iter().any(|level| level.returns >= RETURNS),
+        }
     }
 
     /// Whether there are too many values of a number for each to be a level.

@@ -290,6 +290,7 @@ impl Baseline {
         let explainer = &self.explainer;
         self.levels.record(
             sample.at,
+            sample.explained.is_some(),
             ln(sample.duration) - expected,
             rule,
             |distance| Micros::from_f64((expected + distance).exp()),

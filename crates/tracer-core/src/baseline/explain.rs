@@ -108,6 +108,7 @@ impl Explainer {
         self.attributes.iter().any(|held| {
             let enough = |share: f64| share >= LEAST_SHARE;
             held.name != VERSION
+                && held.is_circumstance()
                 && features.get(&held.name).is_some()
                 && (held.levels_explain().is_some_and(enough)
                     || held.line().is_some_and(|(_, line)| enough(line.explains)))

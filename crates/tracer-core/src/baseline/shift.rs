@@ -35,6 +35,8 @@ const LEAST_BEFORE: f64 = 10.0;
 const LEAST_AFTER: f64 = 5.0;
 /// Chance of a false shift per sample, before what is asked of its size and its confirmation.
 const DELTA: f64 = 1e-4;
+/// Samples in a row that were compared with all of the history, after which no others are expected.
+const OTHERS: u8 = 16;
 /// Below it a spread is taken to be rounding: 2 %.
 const LEAST_SPREAD: f64 = 0.02;
 /// Farthest that a sample lies from the mean, in natural logarithms.
@@ -79,6 +81,10 @@ pub struct ShiftRule {
 /// The recent level, in segments.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct Levels {
+    /// Whether the samples were compared with their like, rather than with all of the history.
+    explained: bool,
+    /// Samples in a row that were compared with the other.
+    others: u8,
     /// Oldest first, each at least as long as the next.
     segments: Vec<Segment>,
     /// The newest samples one by one, oldest first: at most [`Confirmation::MOST`].
@@ -115,11 +121,15 @@ impl Levels {
     pub(super) fn record(
         &mut self,
         at: Timestamp,
+        explained: bool,
         distance: f64,
         rule: ShiftRule,
         level: impl Fn(f64) -> Micros,
         changed_since: impl FnOnce(Timestamp) -> Option<(String, String)>,
     ) -> Option<Shift> {
+        if !self.follows(explained) {
+            return None;
+        }
         let mean = self.mean().unwrap_or(distance);
         let near = distance.clamp(mean - FARTHEST, mean + FARTHEST);
         self.push(near, at);
@@ -144,6 +154,22 @@ impl Levels {
         };
         self.told = upwards.then_some(shift);
         self.told.clone()
+    }
+
+    /// Returns whether a sample belongs to the series. Distances from all of the history are of another kind
+    /// than those from what is alike: with the first of these a new series begins, and with the first of
+    /// those once there are no others.
+    fn follows(&mut self, explained: bool) -> bool {
+        if explained == self.explained {
+            self.others = 0;
+            return true;
+        }
+        self.others += 1;
+        let begins = explained || self.others >= OTHERS;
+        if begins {
+            *self = Self { explained, told: self.told.take(), ..Self::default() };
+        }
+        begins
     }
 
     fn move_by(&mut self, distance: f64) {
@@ -242,6 +268,8 @@ impl Levels {
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
+        out.byte(u8::from(self.explained));
+        out.byte(self.others);
         out.varint(self.segments.len() as u64);
         let mut earlier = 0;
         for segment in &self.segments {
@@ -271,6 +299,10 @@ impl Levels {
     }
 
     pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (explained, others) = match (input.byte()?, input.byte()?) {
+            (explained @ (0 | 1), others) if others < OTHERS => (explained == 1, others),
+            _ => return Err(DecodeError::Impossible("series")),
+        };
         let mut segments = Vec::new();
         let mut seconds = 0_i64;
         for _ in 0..bounded(input.varint()?, SEGMENTS)? {
@@ -300,7 +332,7 @@ impl Levels {
             }),
             _ => return Err(DecodeError::Impossible("flag")),
         };
-        Ok(Self { segments, last, told })
+        Ok(Self { explained, others, segments, last, told })
     }
 }
 
