@@ -11,8 +11,8 @@
 //! amount, because inputs of a new size take their own time, and else once it has gone down as well as up:
 //! a build, a number of retries or a time only grows.
 //!
-//! Invariant: at most [`LEVELS`] levels; ranges do not overlap and are sorted. A text whose runs were all
-//! bottlenecks has a level without samples: when it was first seen is known all the same.
+//! Invariant: at most [`LEVELS`] levels; ranges do not overlap and are sorted. A value first seen while a
+//! slowdown lasts may have a level without samples: when it was first seen is known all the same.
 //! Not here: which attribute is used (`explain`).
 
 use super::codec::{DecodeError, Reader, Writer};
