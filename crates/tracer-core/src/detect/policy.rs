@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
-use super::{Bottleneck, FactorOfMean, Rule};
-use crate::baseline::Reference;
+use super::{FactorOfMean, Rule};
 use crate::cohort::CohortSpec;
 use crate::name::{StepName, WorkflowName};
 use crate::time::Micros;
@@ -56,15 +55,6 @@ impl Default for StepPolicy {
             min_shift: 1.5,
             timeout: None,
         }
-    }
-}
-
-impl StepPolicy {
-    /// Judges a duration; none if it is normal, or the history too short to say.
-    #[must_use]
-    pub fn judge(&self, reference: &Reference, duration: Micros, in_flight: bool) -> Option<Bottleneck> {
-        let severity = self.rule.limits(reference)?.severity(duration)?;
-        Some(Bottleneck::new(severity, duration, reference, in_flight))
     }
 }
 
