@@ -82,6 +82,7 @@ impl AbandonedExecutions {
                 | Outcome::Rebaselined
                 | Outcome::StepStuck(_)
                 | Outcome::ExecutionStalled(_)
+                | Outcome::Incident(_)
                 | Outcome::NothingNew => Ok(None),
             },
             // Somebody else ended it in the meantime, which is just as well.

@@ -1,4 +1,4 @@
-//! Looks at steps and executions that run, when they are due.
+//! Looks at steps and executions that run, and at incidents, when they are due.
 //!
 //! What is due was foreseen when it started (`judge_at`); what is said of it is decided in the store's
 //! transaction, by the history it has then. So replicas may all look at the same time: of two that find
@@ -21,7 +21,7 @@ use tracer_core::record::{
 use tracer_core::repository::{Due, Repository, RepositoryError};
 use tracer_core::time::{Micros, Timestamp};
 
-/// Steps, and executions, looked at before it is asked again what is due.
+/// Steps, executions and incidents, of each so many, looked at before it is asked again what is due.
 const PORTION: usize = 1_000;
 
 /// A verdict on something that runs, which was not there before.
@@ -36,7 +36,7 @@ pub enum Verdict {
 /// What a round of looking found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Steps and executions looked at.
+    /// Steps, executions and incidents looked at.
     pub looked_at: usize,
     /// How long the longest overdue had been due when the round began.
     pub lag: Micros,
@@ -67,7 +67,8 @@ impl Watchdog {
     /// Looks at all that is due, the longest overdue first, and tells `report` of each verdict that this
     /// very call brought about.
     ///
-    /// Steps come before executions: what a step is still waited for is no silence.
+    /// Steps come before executions: what a step is still waited for is no silence. Incidents come last: what
+    /// was just found is no reason to end one.
     ///
     /// # Errors
     /// The first [`RepositoryError`], after all of its portion were tried; what was said stays said, and
@@ -76,19 +77,21 @@ impl Watchdog {
         let mut round = Round::default();
         loop {
             let (now, asked) = (self.clock.now(), Instant::now());
-            let Due { steps, executions, since } = self.repository.due(now, PORTION).await?;
+            let Due { steps, executions, incidents, since } = self.repository.due(now, PORTION).await?;
             if round.looked_at == 0 {
                 round.query = asked.elapsed();
                 round.lag = since.map_or(Micros::ZERO, |since| now.since(since));
             }
-            let (found, full) =
-                (steps.len() + executions.len(), steps.len().max(executions.len()) == PORTION);
+            let sizes = [steps.len(), executions.len(), incidents.len()];
+            let (found, full) = (sizes.iter().sum::<usize>(), sizes.contains(&PORTION));
             let steps =
                 steps.into_iter().map(|(execution, id)| Command::JudgeStep(JudgeStep { execution, id }));
             let steps = self.send(steps, now, &mut report).await;
             let executions = executions.into_iter().map(|id| Command::JudgeExecution(JudgeExecution { id }));
             let executions = self.send(executions, now, &mut report).await;
-            steps.and(executions)?;
+            let incidents = incidents.into_iter().map(Command::TendIncident);
+            let incidents = self.send(incidents, now, &mut report).await;
+            steps.and(executions).and(incidents)?;
             round.looked_at += found;
             // What was looked at is not due any more at this moment, so that this ends.
             if !full {
@@ -121,9 +124,10 @@ impl Watchdog {
         match self.repository.record(request).await {
             Ok(answer) if answer.fresh => Ok(verdict_of(answer.outcome)),
             // It ended, or another replica looked, in the meantime.
-            Ok(_) | Err(RepositoryError::Refused(Refusal::UnknownExecution | Refusal::UnknownStep)) => {
-                Ok(None)
-            }
+            Ok(_)
+            | Err(RepositoryError::Refused(
+                Refusal::UnknownExecution | Refusal::UnknownStep | Refusal::UnknownIncident,
+            )) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -139,6 +143,7 @@ fn verdict_of(outcome: Outcome) -> Option<Verdict> {
         | Outcome::ExecutionEnded(_)
         | Outcome::ExecutionRecorded { .. }
         | Outcome::Rebaselined
+        | Outcome::Incident(_)
         | Outcome::NothingNew => None,
     }
 }

@@ -151,6 +151,7 @@ impl Tracing {
             | Outcome::Rebaselined
             | Outcome::StepStuck(_)
             | Outcome::ExecutionStalled(_)
+            | Outcome::Incident(_)
             | Outcome::NothingNew => return Err(unexpected("start a step")),
         };
         match &value {
@@ -207,7 +208,8 @@ impl Tracing {
         self.report.in_flight(verdict);
     }
 
-    /// Records a finished execution that another system observed, or that is to be history: silently.
+    /// Records a finished execution that another system observed, or that is to be history: silently, so its
+    /// `alerts` must be false.
     /// It must have a step.
     ///
     /// # Errors

@@ -57,7 +57,8 @@ pub struct Slow {
     pub factor: f64,
 }
 
-/// Records one invented execution; where the workflow has no history, 20 past ones first.
+/// Records one invented execution; where the workflow has no history, 20 past ones first. With
+/// `notify`, people may be told of what is found in it.
 ///
 /// Without `slow`, each step may be slow by chance; with it, that one is and the others are not.
 ///
@@ -67,6 +68,7 @@ pub async fn run(
     tracing: &Tracing,
     workflow: &WorkflowName,
     slow: Option<Slow>,
+    notify: bool,
     arrival: Arrival,
 ) -> Result<Recorded<ExecutionEnded>, RepositoryError> {
     let mut known = tracing.repository().workflow_history(workflow).await?;
@@ -87,7 +89,8 @@ pub async fn run(
     });
     let total = durations.iter().fold(Micros::ZERO, |sum, duration| sum.saturating_add(*duration));
     let id = ExecutionId::mint(arrival.at);
-    tracing.record_present(execution(id, workflow, arrival.at - total, durations), arrival).await
+    let invented = execution(id, workflow, arrival.at - total, durations);
+    tracing.record_present(RecordExecution { alerts: notify, ..invented }, arrival).await
 }
 
 impl Stage {
@@ -183,7 +186,7 @@ fn execution(
     };
     let status = ExecutionStatus::Completed;
     let end = EndExecution { id, status, ended_at: Some(at), failure: None, output: None };
-    RecordExecution { start, steps, end }
+    RecordExecution { start, steps, end, alerts: false }
 }
 
 #[cfg(test)]

@@ -15,11 +15,15 @@ pub mod execution;
 pub mod failure;
 pub mod features;
 pub mod ids;
+pub mod incident;
 pub mod limits;
 pub mod name;
+pub mod notify;
+pub mod outbox;
 pub mod payload;
 pub mod record;
 pub mod repository;
+pub mod routing;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;

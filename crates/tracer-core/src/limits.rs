@@ -71,3 +71,16 @@ pub const ETA_RUNS: usize = 10;
 pub const ETA_RUNS_LOOKED_AT: usize = 2_000;
 /// Most steps that are read for it: of the past executions in all, and of the one that is asked about.
 pub const ETA_STEPS: usize = 20_000;
+
+/// Most bytes of a note in an incident's history: who did something, or what an action answered.
+pub const INCIDENT_NOTE_BYTES: usize = 2 * 1024;
+/// Most entries of an incident's history that are shown, the newest.
+pub const INCIDENT_HISTORY: usize = 200;
+/// Most incidents told of in one message.
+pub const GROUPED_INCIDENTS: usize = 20;
+/// How far apart the openings may lie that one message tells of, in seconds.
+pub const GROUPED_WITHIN_SECS: u64 = 10;
+/// Most channels that a service may have.
+pub const CHANNELS: usize = 50;
+/// Longest time for which an incident can be snoozed, in days.
+pub const SNOOZE_DAYS: u64 = 30;

@@ -18,8 +18,9 @@ use crate::eta::PastRun;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
+use crate::outbox::{IncidentRepository, Outbox};
 use crate::name::{CorrelationId, StepName, WorkflowName};
-use crate::record::{Answer, Refusal, Request, StepKey};
+use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
 
@@ -204,6 +205,8 @@ pub struct Retention {
     /// was imported is not old on arrival. The newest [`crate::baseline::SEGMENTS_READ`] of a key,
     /// which its window may reach back to, are kept in any case.
     pub aggregates: Micros,
+    // Incidents that are resolved, with their histories and what was told of them, are kept as aggregates are,
+    // by when they ended; settled notifications of others as detail is.
 }
 
 /// What retention removed.
@@ -217,6 +220,10 @@ pub struct Pruned {
     pub segments: u64,
     /// Idempotency keys that held no more.
     pub idempotency_keys: u64,
+    /// Incidents that are over.
+    pub incidents: u64,
+    /// Notifications that were sent, refused or dropped.
+    pub notifications: u64,
 }
 
 /// What runs and is to be looked at: its `judge_at` has come.
@@ -226,6 +233,8 @@ pub struct Due {
     pub steps: Vec<StepKey>,
     /// Executions, the longest overdue first.
     pub executions: Vec<ExecutionId>,
+    /// Incidents, the longest overdue first.
+    pub incidents: Vec<TendIncident>,
     /// When the longest overdue of all was to be looked at; none if nothing is due.
     pub since: Option<Timestamp>,
 }
@@ -233,13 +242,21 @@ pub struct Due {
 impl Due {
     /// Puts together what was found, each with when it was to be looked at.
     #[must_use]
-    pub fn of(steps: Vec<(Timestamp, StepKey)>, executions: Vec<(Timestamp, ExecutionId)>) -> Self {
-        let since = steps.first().map(|first| first.0).into_iter();
-        let since = since.chain(executions.first().map(|first| first.0)).min();
+    pub fn of(
+        steps: Vec<(Timestamp, StepKey)>,
+        executions: Vec<(Timestamp, ExecutionId)>,
+        incidents: Vec<(Timestamp, TendIncident)>,
+    ) -> Self {
+        let first = [
+            steps.first().map(|first| first.0),
+            executions.first().map(|first| first.0),
+            incidents.first().map(|first| first.0),
+        ];
         Self {
             steps: steps.into_iter().map(|(_, key)| key).collect(),
             executions: executions.into_iter().map(|(_, id)| id).collect(),
-            since,
+            incidents: incidents.into_iter().map(|(_, incident)| incident).collect(),
+            since: first.into_iter().flatten().min(),
         }
     }
 }
@@ -283,7 +300,7 @@ pub trait Upkeep: Send + Sync {
         limit: usize,
     ) -> Result<Vec<ExecutionId>, RepositoryError>;
 
-    /// Returns at most `limit` running steps, and as many running executions, that were to be looked at
+    /// Returns at most `limit` running steps, as many running executions, and as many incidents, that were to be looked at
     /// at `now` or before. What it costs grows with what is due, not with what is stored or runs.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Due, RepositoryError>;
 
@@ -292,7 +309,7 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// A store: everything that is kept, and the clock that its replicas share.
-pub trait Repository: ExecutionRepository + BaselineRepository + Upkeep {
+pub trait Repository: ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep {
     /// Returns the clock by which all replicas on this store stamp.
     fn clock(&self) -> Arc<dyn Clock>;
 

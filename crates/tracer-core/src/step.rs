@@ -8,6 +8,7 @@ use crate::detect::Bottleneck;
 use crate::execution::Transition;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId};
+use crate::incident::IncidentId;
 use crate::name::{StepName, StepType};
 use crate::time::{DurationError, Micros, Timestamp};
 
@@ -118,6 +119,8 @@ pub struct Step {
     pub bottleneck: Option<Bottleneck>,
     /// When a running step is to be looked at: a wake-up, not a verdict.
     pub judge_at: Option<Timestamp>,
+    /// The incident that it belongs to, if it was stuck.
+    pub incident: Option<IncidentId>,
     /// When its client last told of it: looking at it while it runs is no sign of life.
     pub changed_at: Timestamp,
 }

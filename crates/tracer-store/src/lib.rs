@@ -12,6 +12,7 @@ mod config;
 mod embedded;
 mod error;
 mod metrics;
+mod not_yet;
 mod postgres;
 mod room;
 #[cfg(feature = "test-util")]

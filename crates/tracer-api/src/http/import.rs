@@ -139,7 +139,7 @@ impl FinishedExecution {
                 simulated: false,
             };
             let end = EndExecution { id, status, ended_at, failure, output };
-            Some(RecordExecution { start, steps, end })
+            Some(RecordExecution { start, steps, end, alerts: false })
         })
     }
 }

@@ -54,6 +54,8 @@ impl From<Refusal> for ApiError {
             Refusal::StepHasEnded(status) => {
                 Self::conflict(format!("The step has already ended as {}.", status.as_str()))
             }
+            Refusal::UnknownIncident => Self::not_found("No incident has this id."),
+            Refusal::IncidentIsResolved => Self::conflict("The incident is resolved already."),
             Refusal::IdTaken => Self::conflict("An execution or step of this id exists already."),
             Refusal::IdempotencyKeyReused => {
                 Self::conflict("This Idempotency-Key was used before with another body: use a new one.")

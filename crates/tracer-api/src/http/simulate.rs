@@ -29,6 +29,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 struct Wish {
     workflow: WorkflowName,
     slow: Option<Slow>,
+    notify: bool,
 }
 
 impl FromQuery for Wish {
@@ -41,8 +42,7 @@ impl FromQuery for Wish {
         let workflow = WorkflowName::new(name).map_err(refused)?;
         let stage = pairs.text("slow_step").map(stage).transpose()?;
         let factor = pairs.text("factor").map(factor).transpose()?;
-        // Simulated executions tell nobody yet, so that either wish is granted.
-        pairs.parsed::<bool>("notify", "true or false")?;
+        let notify = pairs.parsed::<bool>("notify", "true or false")?.unwrap_or(true);
         let slow = match (stage, factor) {
             (Some(stage), factor) => Some(Slow { stage, factor: factor.unwrap_or(DEFAULT_FACTOR) }),
             (None, None) => None,
@@ -52,7 +52,7 @@ impl FromQuery for Wish {
                 ));
             }
         };
-        Ok(Self { workflow, slow })
+        Ok(Self { workflow, slow, notify })
     }
 }
 
@@ -103,6 +103,6 @@ async fn simulate(
     }
     // There is no body: the query says what is asked for.
     let arrival = retry.arrival(state.tracing.now(), || hash_of(req.query_string()));
-    let simulated = simulation::run(&state.tracing, &wish.workflow, wish.slow, arrival).await?;
+    let simulated = simulation::run(&state.tracing, &wish.workflow, wish.slow, wish.notify, arrival).await?;
     Ok(retry.answer(StatusCode::OK, simulated.fresh).json(SimulatedView::from(simulated.value)))
 }

@@ -168,6 +168,16 @@ impl Baseline {
         Measured::of(&self.window(), self.last_seen)
     }
 
+    /// Returns how many of the ends in the window were failures or timeouts, and how many ends of their own
+    /// there were in all.
+    #[must_use]
+    pub fn failures(&self) -> (u64, u64) {
+        let both = [&self.closed.endings, &self.current.sums.endings];
+        let count = |ending| both.into_iter().map(|ends| ends.get(ending)).fold(0, u64::saturating_add);
+        let failed = count(Ending::Failed).saturating_add(count(Ending::TimedOut));
+        (failed, failed.saturating_add(count(Ending::Completed)))
+    }
+
     /// Returns whether recording something that ended at `at` needs this key's stored segments:
     /// there is history, and `at` is not on its newest day.
     #[must_use]

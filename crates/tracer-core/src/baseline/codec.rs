@@ -32,7 +32,7 @@ pub enum DecodeError {
 
 /// Appends scalars and bits. Bits are gathered until [`Writer::align`].
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// Bits that do not fill a byte yet, in the low end.
     pending: u64,
@@ -40,22 +40,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn with_version(version: u8) -> Self {
+    pub(crate) fn with_version(version: u8) -> Self {
         let mut bytes = Vec::with_capacity(512);
         bytes.push(version);
         Self { bytes, pending: 0, pending_bits: 0 }
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.bytes
     }
 
-    pub(super) fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
 
     /// Writes seven bits a byte, the lowest first (LEB128).
-    pub(super) fn varint(&mut self, mut value: u64) {
+    pub(crate) fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.bytes.push(low_byte(value) | 0x80);
             value >>= 7;
@@ -64,27 +64,27 @@ impl Writer {
     }
 
     /// Writes a signed number so that those near zero are short (zigzag).
-    pub(super) fn signed(&mut self, value: i64) {
+    pub(crate) fn signed(&mut self, value: i64) {
         self.varint((value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
     }
 
-    pub(super) fn float(&mut self, value: f64) {
+    pub(crate) fn float(&mut self, value: f64) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Writes a float in single precision.
-    pub(super) fn single(&mut self, value: f32) {
+    pub(crate) fn single(&mut self, value: f32) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Writes a short text: its length in a byte, and its bytes.
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.varint(text.len() as u64);
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
     /// Writes the low `count` bits of `value`, the highest first; `count` is at most 56.
-    pub(super) fn bits(&mut self, value: u64, count: u32) {
+    pub(crate) fn bits(&mut self, value: u64, count: u32) {
         self.pending = (self.pending << count) | (value & !(u64::MAX << count));
         self.pending_bits += count;
         while self.pending_bits >= 8 {
@@ -95,7 +95,7 @@ impl Writer {
 
     /// Writes a number in the exponential Golomb code of this order: short up to about 2^order, and
     /// growing by two bits with each doubling beyond (Teuhola, 1978).
-    pub(super) fn golomb(&mut self, value: u32, order: u32) {
+    pub(crate) fn golomb(&mut self, value: u32, order: u32) {
         let shifted = u64::from(value) + (1 << order);
         let length = shifted.ilog2();
         self.bits(1, length - order + 1);
@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// Fills the byte that was begun.
-    pub(super) fn align(&mut self) {
+    pub(crate) fn align(&mut self) {
         if self.pending_bits > 0 {
             self.bits(0, 8 - self.pending_bits);
         }
@@ -117,7 +117,7 @@ const fn low_byte(value: u64) -> u8 {
 
 /// Takes what [`Writer`] wrote, in the same order.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     next: usize,
     /// Bits taken from `bytes` and not handed out yet, in the high end; zeros below.
@@ -127,7 +127,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Begins to read bytes of a version up to `known`, and returns which it is.
-    pub(super) fn with_versions(bytes: &'a [u8], known: u8) -> Result<(Self, u8), DecodeError> {
+    pub(crate) fn with_versions(bytes: &'a [u8], known: u8) -> Result<(Self, u8), DecodeError> {
         let mut reader = Self { bytes, next: 0, pending: 0, pending_bits: 0 };
         match reader.byte()? {
             version if (1..=known).contains(&version) => Ok((reader, version)),
@@ -135,17 +135,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(), DecodeError> {
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
         if self.next == self.bytes.len() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = self.bytes.get(self.next).ok_or(DecodeError::Truncated)?;
         self.next += 1;
         Ok(*byte)
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -161,14 +161,14 @@ impl<'a> Reader<'a> {
         Err(DecodeError::Impossible("number"))
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, DecodeError> {
+    pub(crate) fn signed(&mut self) -> Result<i64, DecodeError> {
         let value = self.varint()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
     /// Takes a float that is not negative and small enough for its square to be finite: durations give
     /// no other.
-    pub(super) fn float(&mut self) -> Result<f64, DecodeError> {
+    pub(crate) fn float(&mut self) -> Result<f64, DecodeError> {
         let rest = self.bytes.get(self.next..).unwrap_or_default();
         let first = rest.first_chunk::<8>().ok_or(DecodeError::Truncated)?;
         self.next += first.len();
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a float in single precision, small enough to be calculated with.
-    pub(super) fn single(&mut self) -> Result<f32, DecodeError> {
+    pub(crate) fn single(&mut self) -> Result<f32, DecodeError> {
         let rest = self.bytes.get(self.next..).unwrap_or_default();
         let first = rest.first_chunk::<4>().ok_or(DecodeError::Truncated)?;
         self.next += first.len();
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a text of at most `most` bytes.
-    pub(super) fn text(&mut self, most: usize) -> Result<String, DecodeError> {
+    pub(crate) fn text(&mut self, most: usize) -> Result<String, DecodeError> {
         let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
         if length > most {
             return Err(DecodeError::Impossible("length of a text"));
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `count` bits; `count` is at most 56.
-    pub(super) fn bits(&mut self, count: u32) -> Result<u64, DecodeError> {
+    pub(crate) fn bits(&mut self, count: u32) -> Result<u64, DecodeError> {
         if count == 0 {
             return Ok(0);
         }
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a number in the exponential Golomb code of this order, which is at most 31.
-    pub(super) fn golomb(&mut self, order: u32) -> Result<u32, DecodeError> {
+    pub(crate) fn golomb(&mut self, order: u32) -> Result<u32, DecodeError> {
         self.refill();
         let zeros = self.pending.leading_zeros();
         if zeros >= self.pending_bits {
@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Drops the rest of the byte that was begun.
-    pub(super) fn align(&mut self) {
+    pub(crate) fn align(&mut self) {
         let whole_bytes = usize::try_from(self.pending_bits / 8).unwrap_or(0);
         self.next = self.next.saturating_sub(whole_bytes);
         (self.pending, self.pending_bits) = (0, 0);

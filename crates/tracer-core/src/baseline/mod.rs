@@ -11,7 +11,7 @@
 mod attribute;
 #[expect(clippy::module_inception, reason = "the file is named after the type that callers look for")]
 mod baseline;
-mod codec;
+pub(crate) mod codec;
 mod explain;
 mod level;
 mod moments;

@@ -7,6 +7,7 @@ use wildmatch::WildMatch;
 use super::{FactorOfMean, Rule};
 use crate::cohort::CohortSpec;
 use crate::name::{StepName, WorkflowName};
+use crate::routing::Alerting;
 use crate::time::Micros;
 
 /// How a regression must be confirmed before it is spoken of: at least `least` of the last `of` runs
@@ -95,6 +96,8 @@ pub struct Policy {
     default: StepPolicy,
     /// Judges the silence of executions by the history of their whole durations.
     stall: FactorOfMean,
+    /// What becomes of findings.
+    alerting: Arc<Alerting>,
 }
 
 impl Policy {
@@ -107,13 +110,25 @@ impl Policy {
             executions: entry.executions,
         };
         let entries = entries.into_iter().map(compiled).collect();
-        Self { entries, default, stall: FactorOfMean::default() }
+        Self { entries, default, stall: FactorOfMean::default(), alerting: Arc::default() }
     }
 
     /// Judges silence by these numbers.
     #[must_use]
     pub fn with_stall_rule(self, stall: FactorOfMean) -> Self {
         Self { stall, ..self }
+    }
+
+    /// Lets incidents live, and people be told of them, by this.
+    #[must_use]
+    pub fn with_alerting(self, alerting: Alerting) -> Self {
+        Self { alerting: Arc::new(alerting), ..self }
+    }
+
+    /// Returns how incidents live, and who is told of them.
+    #[must_use]
+    pub fn alerting(&self) -> &Alerting {
+        &self.alerting
     }
 
     /// Returns what holds for a step.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a refused command leaves the working set as it was.
 
+use super::alerting::{self, Telling};
 use super::command::{
     Command, CompleteStep, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
     StartExecution, StartStep,
@@ -58,11 +59,13 @@ fn record(
         Command::StartExecution(start) => start_execution(policy, start, now, set),
         Command::StartStep(start) => start_step(policy, start, now, set),
         Command::CompleteStep(complete) => complete_step(policy, complete, now, set),
-        Command::EndExecution(end) => end_execution(end, now, set),
+        Command::EndExecution(end) => end_execution(policy, end, now, set),
         Command::RecordExecution(execution) => record_execution(policy, execution, now, set),
-        Command::Rebaseline(step) => rebaseline(step, set),
+        Command::Rebaseline(step) => rebaseline(policy, step, now, set),
         Command::JudgeStep(judge) => Ok(watch::judge_step(policy, *judge, now, set)),
         Command::JudgeExecution(judge) => Ok(watch::judge_execution(policy, *judge, now, set)),
+        Command::TendIncident(tend) => Ok(alerting::tend(policy, tend, now, set)),
+        Command::ChangeIncident(change) => alerting::change_by_hand(policy, change, now, set),
     }
 }
 
@@ -110,6 +113,7 @@ pub(super) fn head_of(start: &StartExecution, now: Timestamp, judge_at: Option<T
         features: Features::of_execution(start.version.as_ref(), &start.attributes),
         stalled: None,
         judge_at,
+        incident: None,
     }
 }
 
@@ -174,7 +178,7 @@ fn start_step(
     };
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
-    hear_from(start.execution, now, set);
+    hear_from(policy, start.execution, now, set);
     Ok(fresh(outcome))
 }
 
@@ -194,6 +198,7 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
         failure: None,
         bottleneck: None,
         judge_at: None,
+        incident: None,
         changed_at: now,
     }
 }
@@ -225,11 +230,16 @@ fn complete_step(
     let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
-    hear_from(complete.execution, now, set);
+    hear_from(policy, complete.execution, now, set);
     Ok(fresh(outcome))
 }
 
-fn end_execution(end: &EndExecution, now: Timestamp, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+fn end_execution(
+    policy: &Policy,
+    end: &EndExecution,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
     let head = set.executions.get(&end.id).ok_or(Refusal::UnknownExecution)?;
     match head.status.transition(end.status) {
         Transition::Repeat => return Ok(repeated(Outcome::ExecutionEnded(stored_end(end.id, head, set)))),
@@ -238,7 +248,8 @@ fn end_execution(end: &EndExecution, now: Timestamp, set: &mut WorkingSet) -> Re
     }
     let times = StepTimes::ending(head.started_at, end.ended_at, None, now)?;
     let workflow = head.workflow.clone();
-    Ok(fresh(Outcome::ExecutionEnded(close_execution(end, &workflow, times, now, set))))
+    let ended = close_execution(policy, end, &workflow, times, Telling::REAL, now, set);
+    Ok(fresh(Outcome::ExecutionEnded(ended)))
 }
 
 fn stored_end(id: ExecutionId, head: &ExecutionHead, set: &WorkingSet) -> ExecutionEnded {
@@ -268,9 +279,11 @@ fn judged_steps(steps: &[Step]) -> Vec<JudgedStep> {
 
 /// Ends an execution that runs, and with it the steps still running.
 fn close_execution(
+    policy: &Policy,
     end: &EndExecution,
     workflow: &WorkflowName,
     times: StepTimes,
+    telling: Telling,
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> ExecutionEnded {
@@ -283,14 +296,17 @@ fn close_execution(
         step.duration = Some(ended_at.since(step.started_at));
         step.judge_at = None;
         step.changed_at = now;
+        alerting::freed(policy, step.incident, now, set);
         set.steps.insert(key, step);
         set.written_steps.insert(key, Written::Update);
     }
+    let silent = set.executions.get(&end.id).and_then(|head| head.incident);
+    alerting::freed(policy, silent, now, set);
     let bottlenecks = judged_steps(&closing.bottlenecks);
     // A verdict in flight may have been taken back when its step ended.
     let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
     write_end(end, times, closing.completed, worst, set);
-    learn_total(workflow, end.status, times, now, set);
+    learn_total(policy, end, workflow, times, telling, now, set);
     ExecutionEnded {
         id: end.id,
         workflow: workflow.clone(),
@@ -315,7 +331,7 @@ fn write_end(
         head.ended_at = Some(times.ended_at);
         head.duration = Some(times.duration);
         head.steps_completed = steps_completed;
-        (head.judge_at, head.stalled) = (None, None);
+        (head.judge_at, head.stalled, head.incident) = (None, None, None);
         head.worst = worst;
     }
     if let Some(row) = set.new_executions.get_mut(&end.id) {
@@ -345,14 +361,16 @@ fn write_end(
 
 /// Adds an execution's end to the history of its workflow; one that took unbelievably long only counts.
 fn learn_total(
+    policy: &Policy,
+    end: &EndExecution,
     workflow: &WorkflowName,
-    status: ExecutionStatus,
     times: StepTimes,
+    telling: Telling,
     now: Timestamp,
     set: &mut WorkingSet,
 ) {
     let key = key_of(workflow, None);
-    let (Some(history), Some(ending)) = (set.histories.get_mut(&key), status.ending()) else { return };
+    let (Some(history), Some(ending)) = (set.histories.get_mut(&key), end.status.ending()) else { return };
     let at = sample_time(times.ended_at, now);
     let segments = &mut history.segments;
     let closed = match times.sample().filter(|_| ending == Ending::Completed) {
@@ -360,6 +378,14 @@ fn learn_total(
         None => history.baseline.count(at, ending, segments),
     };
     write_history(set, key, closed);
+    let failed = match ending {
+        Ending::Completed => false,
+        Ending::Failed | Ending::TimedOut => true,
+        Ending::Cancelled | Ending::Skipped => return,
+    };
+    if telling.may_alarm(times.ended_at, now) {
+        alerting::execution_ended(policy.alerting(), workflow, end.id, failed, telling, now, set);
+    }
 }
 
 fn record_execution(
@@ -377,12 +403,13 @@ fn record_execution(
     let times = StepTimes::ending(started_at, execution.end.ended_at, None, now)?;
     start_execution(policy, &execution.start, now, set)?;
     let workflow = &execution.start.workflow;
+    let telling = Telling { alerts: execution.alerts, simulated: execution.start.simulated };
     let steps = execution
         .steps
         .iter()
-        .map(|step| record_step(policy, (id, step.id), workflow, step, now, set))
+        .map(|step| record_step(policy, (id, step.id), workflow, step, telling, now, set))
         .collect();
-    let execution = close_execution(&execution.end, workflow, times, now, set);
+    let execution = close_execution(policy, &execution.end, workflow, times, telling, now, set);
     Ok(fresh(Outcome::ExecutionRecorded { execution, steps }))
 }
 
@@ -391,6 +418,7 @@ fn record_step(
     key: StepKey,
     workflow: &WorkflowName,
     recorded: &RecordedStep,
+    telling: Telling,
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> StepEnded {
@@ -409,10 +437,11 @@ fn record_step(
         failure: None,
         bottleneck: None,
         judge_at: None,
+        incident: None,
         changed_at: now,
     };
     let (status, times, failure) = (recorded.status, recorded.times, recorded.failure.as_ref());
-    let end = Finish { status, times, began: None, failure };
+    let end = Finish { status, times, began: None, failure, telling };
     let regression = finish(policy, workflow, &mut step, end, now, set);
     let closing: &mut Closing = set.closings.entry(key.0).or_default();
     closing.completed += u64::from(step.status == StepStatus::Completed);
@@ -425,13 +454,19 @@ fn record_step(
     ended
 }
 
-fn rebaseline(step: &Rebaseline, set: &mut WorkingSet) -> Result<Answer, Refusal> {
+fn rebaseline(
+    policy: &Policy,
+    step: &Rebaseline,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Result<Answer, Refusal> {
     let key = key_of(&step.workflow, Some(&step.step));
     // One that was made for a command of this batch that comes later is still empty.
     let recorded = |history: &&mut History| history.baseline != Baseline::empty();
     let history = set.histories.get_mut(&key).filter(recorded).ok_or(Refusal::UnknownHistory)?;
     history.baseline.rebaseline();
     set.written_histories.insert(key, ());
+    alerting::rebaselined(policy.alerting(), &step.workflow, &step.step, now, set);
     Ok(fresh(Outcome::Rebaselined))
 }
 

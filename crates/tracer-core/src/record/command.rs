@@ -4,6 +4,7 @@ use crate::attributes::Attributes;
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId, Traceparent};
+use crate::incident::{Cause, IncidentId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use crate::payload::Payload;
 use crate::step::{StepStatus, StepTimes};
@@ -51,6 +52,10 @@ pub enum Command {
     JudgeStep(JudgeStep),
     /// A running execution is looked at, if its time has come.
     JudgeExecution(JudgeExecution),
+    /// An incident is looked at, if its time has come.
+    TendIncident(TendIncident),
+    /// Somebody says something of an incident.
+    ChangeIncident(ChangeIncident),
 }
 
 /// Starts an execution.
@@ -172,6 +177,8 @@ pub struct RecordExecution {
     pub steps: Vec<RecordedStep>,
     /// How it ended; `id` is that of `start`, and `ended_at` must not lie before its start.
     pub end: EndExecution,
+    /// Whether people may be told of what is found in it: history that is imported pages nobody.
+    pub alerts: bool,
 }
 
 /// A finished step of an execution recorded whole.
@@ -218,4 +225,35 @@ pub struct JudgeStep {
 pub struct JudgeExecution {
     /// The execution.
     pub id: ExecutionId,
+}
+
+/// Looks at an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TendIncident {
+    /// The incident.
+    pub id: IncidentId,
+    /// Its cause, as it never changes.
+    pub cause: Cause,
+}
+
+/// Changes an incident by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeIncident {
+    /// The incident.
+    pub id: IncidentId,
+    /// How.
+    pub change: IncidentChange,
+    /// Who says so, as they call themselves; at most [`crate::limits::NAME_CHARS`] characters.
+    pub by: Option<String>,
+}
+
+/// What can be said of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentChange {
+    /// Somebody looks after it.
+    Acknowledge,
+    /// Nobody is to be told of it until then.
+    Snooze(Timestamp),
+    /// It is over.
+    Resolve,
 }

@@ -3,6 +3,7 @@
 //! Invariant: a step is judged by its histories as they were before it, and never by itself.
 //! Not here: what it is compared with (`detect`), and what a history makes of a sample (`baseline`).
 
+use super::alerting::{self, EndedStep, Telling};
 use super::command::Completion;
 use super::needs::{key_of, sample_time};
 use super::working_set::WorkingSet;
@@ -69,11 +70,13 @@ pub(super) struct Finish<'a> {
     /// When it was started, where it was seen to run.
     pub(super) began: Option<Timestamp>,
     pub(super) failure: Option<&'a Failure>,
+    pub(super) telling: Telling,
 }
 
 impl<'a> Finish<'a> {
     pub(super) fn of(completion: &'a Completion, times: StepTimes, began: Option<Timestamp>) -> Self {
-        Self { status: completion.status, times, began, failure: completion.failure.as_ref() }
+        let failure = completion.failure.as_ref();
+        Self { status: completion.status, times, began, failure, telling: Telling::REAL }
     }
 }
 
@@ -93,8 +96,10 @@ pub(super) fn finish(
     step.judge_at = None;
     step.changed_at = now;
     let mut regression = None;
+    let told_in_flight = alerting::freed(policy, step.incident, now, set);
     if step.status.is_judged() {
-        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, now, set);
+        (step.bottleneck, regression) =
+            judge_and_learn(policy, workflow, step, &finish, told_in_flight, now, set);
     }
     if let Some(bottleneck) = &step.bottleneck {
         worsen(step.execution, bottleneck.severity, set);
@@ -115,6 +120,7 @@ pub(super) fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) 
 }
 
 /// What was found of a step that ended.
+#[derive(Default)]
 struct Found {
     verdict: Option<Bottleneck>,
     /// The limit that it crossed.
@@ -124,13 +130,13 @@ struct Found {
     told: Option<Cohort>,
 }
 
-/// Judges a duration by the history as it was before it, and then adds it. One that is no sample is
-/// neither judged nor averaged: only its ending is counted.
+/// Judges a step by the history as it was before it, then adds it, and lets the incidents know.
 fn judge_and_learn(
     policy: &Policy,
     workflow: &WorkflowName,
     step: &Step,
     finish: &Finish<'_>,
+    told_in_flight: bool,
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> (Option<Bottleneck>, Option<Regression>) {
@@ -138,35 +144,65 @@ fn judge_and_learn(
     let features = features_of(step, set);
     let known = Known::find(plan, workflow, &step.name, &features, set);
     // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let Some(histories) = known.histories(set, finish.began) else { return (None, None) };
-    let at = sample_time(finish.times.ended_at, now);
-    let Some(duration) = finish.times.sample() else {
-        count(set, &known, at, finish.status);
+    let Some((found, regression)) = judge(plan, &known, finish, &features, now, set) else {
         return (None, None);
     };
-    let comparison = plan.compare(histories, &features);
-    let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, &features, false));
+    if finish.telling.may_alarm(finish.times.ended_at, now) {
+        let ended = EndedStep {
+            workflow,
+            step: &step.name,
+            at: (step.execution, step.id),
+            completed: finish.status == StepStatus::Completed,
+            verdict: found.verdict.as_ref(),
+            regression: regression.as_ref(),
+            cohort: known.cohort.as_ref().map(|(cohort, _)| cohort),
+            by_cohort: found.by_cohort,
+            told_in_flight,
+        };
+        alerting::step_ended(policy.alerting(), &ended, finish.telling, now, set);
+    }
+    (found.verdict, regression)
+}
+
+/// Judges a duration by the history as it was before it, and then adds it; none without a history. One that
+/// is no sample is neither judged nor averaged: only its ending is counted.
+fn judge(
+    plan: &StepPolicy,
+    known: &Known,
+    finish: &Finish<'_>,
+    features: &Features,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Option<(Found, Option<Regression>)> {
+    let histories = known.histories(set, finish.began)?;
+    let at = sample_time(finish.times.ended_at, now);
+    let Some(duration) = finish.times.sample() else {
+        count(set, known, at, finish.status);
+        return Some((Found::default(), None));
+    };
+    let comparison = plan.compare(histories, features);
+    let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, features, false));
+    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
     if finish.status != StepStatus::Completed {
-        count(set, &known, at, finish.status);
-        return (verdict, None);
+        count(set, known, at, finish.status);
+        return Some((Found { verdict, by_cohort, ..Found::default() }, None));
     }
     let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
     let explained = comparison.as_ref().and_then(Comparison::explained);
     let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
-    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
-    let told = comparison.as_ref().map(|comparison| comparison.cohort(&features));
+    let told = comparison.as_ref().map(|comparison| comparison.cohort(features));
     // A run is a witness of a shift where it was compared with its like.
     let like = match plan.cohort {
         CohortSpec::Whole => true,
-        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(&features),
+        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(features),
         CohortSpec::Given(_) => known.cohort.is_none(),
     };
     let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
     let shifts = like.then_some(rule);
-    let sample = Sample { at, duration, over, explained, expected, features: &features, shifts };
+    let sample = Sample { at, duration, over, explained, expected, features, shifts };
     let found = Found { verdict, over, by_cohort, told };
-    let regression = learn_all(set, &known, &sample, &found, rule);
-    (found.verdict, regression)
+    let regression = learn_all(set, known, &sample, &found, rule);
+    Some((found, regression))
 }
 
 /// Lets the whole history learn, and that of the cohort if the step has one.

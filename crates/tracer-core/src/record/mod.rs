@@ -4,7 +4,8 @@
 //!
 //! 1. [`FirstNeeds`] names the idempotency keys, executions and steps to load and lock;
 //! 2. [`HistoryNeeds`], which depends on those, names the baselines;
-//! 3. [`segment_needs`] names the baselines whose closed days are needed too (once per key and day);
+//! 3. [`segment_needs`] names the baselines whose closed days are needed too (once per key and day), and
+//!    [`IncidentNeeds`] the incidents, of which there are mostly none;
 //! 4. [`apply`] decides, in memory and without I/O, and leaves the rows to write in the
 //!    [`WorkingSet`];
 //! 5. the store writes them and commits.
@@ -14,7 +15,9 @@
 //! batches of several replicas from deadlocking.
 
 mod apply;
+mod alerting;
 mod command;
+mod incident_needs;
 mod judging;
 mod needs;
 mod outcome;
@@ -23,9 +26,11 @@ mod working_set;
 
 pub use apply::apply;
 pub use command::{
-    Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope, JudgeExecution,
-    JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request, StartExecution, StartStep,
+    ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
+    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
+    StartExecution, StartStep, TendIncident,
 };
+pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
     Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,

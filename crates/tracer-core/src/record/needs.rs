@@ -88,7 +88,7 @@ impl FirstNeeds {
                 self.lock(judge.id, Lock::Update);
                 self.activities.insert(judge.id);
             }
-            Command::Rebaseline(_) => {}
+            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => {}
         }
     }
 
@@ -176,11 +176,18 @@ impl HistoryNeeds {
                     self.need(&execution.workflow, None, None, false, false);
                 }
             }
+            // Whether it may resolve is in the row of its history.
+            Command::TendIncident(tend) => {
+                let cause = &tend.cause;
+                let cohort = Some(cause.cohort.clone()).filter(|cohort| !cohort.is_whole());
+                self.need(&cause.workflow, cause.step.as_ref(), cohort, false, false);
+            }
             Command::StartExecution(_)
             | Command::StartStep(_)
             | Command::CompleteStep(_)
             | Command::EndExecution(_)
-            | Command::RecordExecution(_) => {}
+            | Command::RecordExecution(_)
+            | Command::ChangeIncident(_) => {}
         }
     }
 
@@ -232,7 +239,7 @@ pub(super) fn key_of(workflow: &WorkflowName, step: Option<&StepName>) -> Baseli
     key_in(workflow, step, &Cohort::default())
 }
 
-fn key_in(workflow: &WorkflowName, step: Option<&StepName>, cohort: &Cohort) -> BaselineKey {
+pub(super) fn key_in(workflow: &WorkflowName, step: Option<&StepName>, cohort: &Cohort) -> BaselineKey {
     match step {
         Some(step) => BaselineKey::of_step(workflow, step, cohort),
         None => BaselineKey::of_workflow(workflow),
@@ -241,7 +248,7 @@ fn key_in(workflow: &WorkflowName, step: Option<&StepName>, cohort: &Cohort) -> 
 
 /// Returns the cohort of a step that is given these attributes one after the other, if its setting names
 /// one and the step has what that needs.
-fn cohort_of(
+pub(super) fn cohort_of(
     policy: &Policy,
     execution: &ExecutionHead,
     step: &StepName,
@@ -254,10 +261,10 @@ fn cohort_of(
 }
 
 /// Something that will enter, or be counted in, a history.
-struct Sample {
-    workflow: WorkflowName,
-    step: Option<StepName>,
-    cohort: Option<Cohort>,
+pub(super) struct Sample {
+    pub(super) workflow: WorkflowName,
+    pub(super) step: Option<StepName>,
+    pub(super) cohort: Option<Cohort>,
     at: Timestamp,
 }
 
@@ -273,7 +280,7 @@ impl Sample {
 /// Returns the samples that a command will bring: none if it will be refused or was carried out
 /// before, so that what is refused makes no history. [`Claims`] sees to it that no command of the
 /// same batch makes that another answer.
-fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> Vec<Sample> {
+pub(super) fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> Vec<Sample> {
     if set.kept_answer(request).is_some() {
         return Vec::new();
     }
@@ -295,7 +302,9 @@ fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> Vec<Sample> 
         Command::StartExecution(_)
         | Command::Rebaseline(_)
         | Command::JudgeStep(_)
-        | Command::JudgeExecution(_) => Vec::new(),
+        | Command::JudgeExecution(_)
+        | Command::TendIncident(_)
+        | Command::ChangeIncident(_) => Vec::new(),
     }
 }
 
@@ -429,7 +438,7 @@ impl Claims {
             Command::JudgeStep(judge) => self.admit_step((judge.execution, judge.id)),
             // Nothing must be written to the execution whose silence is judged.
             Command::JudgeExecution(judge) => self.admit_ending(judge.id),
-            Command::Rebaseline(_) => true,
+            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => true,
         };
         if admitted {
             self.idempotency.extend(request.idempotency.map(|idempotency| idempotency.scope));

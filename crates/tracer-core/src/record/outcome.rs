@@ -7,6 +7,7 @@ use crate::attributes::AttributesError;
 use crate::detect::{Bottleneck, Regression};
 use crate::execution::ExecutionStatus;
 use crate::ids::{ExecutionId, StepId};
+use crate::incident::Incident;
 use crate::name::{StepName, StepType, WorkflowName};
 use crate::step::{StepStatus, TimesError};
 use crate::time::{Micros, Timestamp};
@@ -45,6 +46,8 @@ pub enum Outcome {
     StepStuck(StepStuck),
     /// A running execution got the verdict that it is silent, or a worse one.
     ExecutionStalled(ExecutionStalled),
+    /// An incident, as it is now.
+    Incident(Box<Incident>),
     /// What was looked at got no verdict that it did not have, or was not to be looked at.
     NothingNew,
 }
@@ -188,6 +191,12 @@ pub enum Refusal {
     /// The named parent step is not one of this execution.
     #[error("this execution has no step of the id given as parent")]
     UnknownParentStep,
+    /// No incident has this id.
+    #[error("no incident has this id")]
+    UnknownIncident,
+    /// The incident is over: there is nothing to look after any more.
+    #[error("the incident is resolved already")]
+    IncidentIsResolved,
     /// Nothing was ever recorded under this workflow and step.
     #[error("no step of this name has a history in a workflow of this name")]
     UnknownHistory,

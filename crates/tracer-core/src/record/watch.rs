@@ -15,16 +15,18 @@
 //! life.
 //! Not here: the limits (`detect`), and who looks (`tracer-alert`).
 
+use super::alerting;
 use super::apply::{fresh, repeated};
 use super::command::{JudgeExecution, JudgeStep};
 use super::judging::{Known, features_of, worsen};
 use super::needs::key_of;
 use super::outcome::{Answer, ExecutionStalled, Outcome, StepStuck};
 use super::working_set::{WorkingSet, Written};
-use crate::detect::{Bottleneck, Comparison, Policy, Severity, Standard, StepPolicy};
+use crate::detect::{Bottleneck, ComparedWith, Comparison, Policy, Severity, Standard, StepPolicy};
 use crate::execution::ExecutionStatus;
 use crate::features::Features;
 use crate::ids::ExecutionId;
+use crate::incident::{Cause, Evidence, Finding, IncidentKind};
 use crate::limits;
 use crate::name::WorkflowName;
 use crate::step::{Step, StepStatus};
@@ -63,11 +65,13 @@ pub(super) fn first_look_at_execution(
 
 /// Notes that something was heard of an execution: if it was taken for stalled, it is so no longer, and
 /// is looked at anew.
-pub(super) fn hear_from(id: ExecutionId, now: Timestamp, set: &mut WorkingSet) {
+pub(super) fn hear_from(policy: &Policy, id: ExecutionId, now: Timestamp, set: &mut WorkingSet) {
     let Some(head) = set.executions.get_mut(&id).filter(|head| head.stalled.is_some()) else { return };
     head.stalled = None;
     head.judge_at = Some(now);
+    let incident = head.incident.take();
     set.watched_executions.insert(id);
+    alerting::freed(policy, incident, now, set);
 }
 
 /// Looks at a running step whose time has come.
@@ -81,14 +85,25 @@ pub(super) fn judge_step(policy: &Policy, judge: JudgeStep, now: Timestamp, set:
     };
     let workflow = execution.workflow.clone();
     let elapsed = now.since(step.started_at);
-    let (verdict, next) = compared(policy, &workflow, step, set, |plan, comparison, features| {
+    let (verdict, next, cohort) = compared(policy, &workflow, step, set, |plan, comparison, features| {
         let verdict = plan.judge_running(comparison, elapsed, features);
         let next = Standard::of_step(plan, comparison).next_look(elapsed, severity(verdict.as_ref()));
-        (verdict, next)
+        let by_cohort = comparison.is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
+        let cohort = if by_cohort { plan.cohort.cohort(features) } else { None };
+        (verdict, next, cohort.unwrap_or_default())
     });
     let mut step = step.clone();
     step.judge_at = next.map(|next| step.started_at + next);
     let worse = replace(&mut step.bottleneck, verdict);
+    if let Some(verdict) = &worse {
+        let (kind, name) = (IncidentKind::StuckStep, Some(step.name.clone()));
+        let cause = Cause { kind, workflow: workflow.clone(), step: name, cohort };
+        let finding = Finding::TooLong(verdict.clone());
+        let evidence = Evidence { execution: step.execution, step: Some(step.id), finding };
+        step.incident = alerting::stuck(policy, cause, evidence, step.incident, now, set);
+    } else if step.bottleneck.is_none() {
+        alerting::freed(policy, step.incident.take(), now, set);
+    }
     let stuck = worse.map(|bottleneck| StepStuck {
         id: step.id,
         execution: step.execution,
@@ -132,6 +147,7 @@ pub(super) fn judge_execution(
     let Some(head) = set.executions.get_mut(&judge.id) else { return nothing_new() };
     head.judge_at = if waited_for.is_some() { waited_for.max(next) } else { next };
     let worse = replace(&mut head.stalled, verdict);
+    let (workflow, before, is_stalled) = (head.workflow.clone(), head.incident, head.stalled.is_some());
     let stalled = worse.map(|bottleneck| ExecutionStalled {
         id: judge.id,
         workflow: head.workflow.clone(),
@@ -140,6 +156,22 @@ pub(super) fn judge_execution(
         bottleneck,
     });
     set.watched_executions.insert(judge.id);
+    let incident = match &stalled {
+        Some(found) => {
+            let finding = Finding::TooLong(found.bottleneck.clone());
+            let evidence = Evidence { execution: judge.id, step: None, finding };
+            let cause = alerting::of_workflow(IncidentKind::StalledExecution, &workflow);
+            alerting::stuck(policy, cause, evidence, before, now, set)
+        }
+        None if is_stalled => before,
+        None => {
+            alerting::freed(policy, before, now, set);
+            None
+        }
+    };
+    if let Some(head) = set.executions.get_mut(&judge.id) {
+        head.incident = incident;
+    }
     stalled.map_or_else(nothing_new, |stalled| fresh(Outcome::ExecutionStalled(stalled)))
 }
 

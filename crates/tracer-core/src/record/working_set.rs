@@ -11,8 +11,10 @@ use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
+use crate::incident::{Alarm, Fingerprint, HistoryEntry, Incident, IncidentId};
 use crate::name::WorkflowName;
 use crate::payload::Payload;
+use crate::routing::NewNotification;
 use crate::step::Step;
 use crate::time::{Day, Micros, Timestamp};
 
@@ -44,6 +46,8 @@ pub struct ExecutionHead {
     pub stalled: Option<Bottleneck>,
     /// When it is to be looked at; none once it has ended.
     pub judge_at: Option<Timestamp>,
+    /// The incident that its silence belongs to, while it is silent.
+    pub incident: Option<IncidentId>,
 }
 
 /// What is known of an execution's steps when its silence is judged.
@@ -73,6 +77,8 @@ pub struct History {
     pub baseline: Baseline,
     /// Its newest closed segments, if [`super::segment_needs`] asked for them.
     pub segments: Vec<Segment>,
+    /// What is known of its incidents; written whenever the baseline is.
+    pub alarm: Alarm,
 }
 
 /// The answer kept under an `Idempotency-Key`.
@@ -131,6 +137,8 @@ pub struct WorkingSet {
     pub activities: HashMap<ExecutionId, Activity>,
     /// Loaded, and changed in place: histories. A key without an entry has none and is not to get one.
     pub histories: HashMap<BaselineKey, History>,
+    /// Loaded, and changed in place: incidents.
+    pub incidents: HashMap<IncidentId, Incident>,
 
     /// To insert or replace: answers under idempotency keys.
     pub new_idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
@@ -138,7 +146,7 @@ pub struct WorkingSet {
     pub new_executions: BTreeMap<ExecutionId, Execution>,
     /// To update: executions that run on, and one of whose steps is the worst so far.
     pub worsened_executions: BTreeMap<ExecutionId, Severity>,
-    /// To update: executions whose `judge_at` or `stalled` has changed, as in `executions`.
+    /// To update: executions whose `judge_at`, `stalled` or `incident` has changed, as in `executions`.
     pub watched_executions: BTreeSet<ExecutionId>,
     /// To update: executions that end; they are no longer looked at, nor stalled.
     pub ended_executions: BTreeMap<ExecutionId, ExecutionEnd>,
@@ -148,6 +156,13 @@ pub struct WorkingSet {
     pub written_histories: BTreeMap<BaselineKey, ()>,
     /// To insert or replace: closed segments.
     pub written_segments: BTreeMap<(BaselineKey, Day), Segment>,
+    /// To write: which of `incidents`, and how. Sorted by what identifies their cause, which is the order in
+    /// which they must be written: two batches that open the same ones wait for each other at the first.
+    pub written_incidents: BTreeMap<(Fingerprint, IncidentId), Written>,
+    /// To append: lines of the histories of incidents, in their order.
+    pub new_entries: Vec<(IncidentId, HistoryEntry)>,
+    /// To append: what channels are to be told, in the order in which they are.
+    pub new_notifications: Vec<NewNotification>,
 }
 
 /// How long an `Idempotency-Key` holds: 24 hours.

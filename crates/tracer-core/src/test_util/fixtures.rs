@@ -171,7 +171,7 @@ pub fn recorded(started_at: Timestamp, name: &str, steps: &[(&str, u64)]) -> Rec
         at = at + ms(*millis);
     }
     let end = EndExecution { ended_at: Some(at), ..end(start.id) };
-    RecordExecution { start, steps: recorded, end }
+    RecordExecution { start, steps: recorded, end, alerts: true }
 }
 
 /// Returns a completed step of an execution recorded whole.

@@ -14,10 +14,12 @@ use crate::detect::Policy;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
+use crate::incident::{ALARM_BYTES, Alarm, HistoryEntry, Incident, IncidentId};
 use crate::record::{
     Activity, Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
-    IdempotencyScope, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
+    IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
 };
+use crate::routing::NewNotification;
 use crate::step::{Step, StepStatus};
 use crate::time::Day;
 
@@ -32,8 +34,18 @@ pub struct Shelf {
     pub baselines: BTreeMap<BaselineKey, Vec<u8>>,
     /// Closed days, encoded too.
     pub segments: BTreeMap<(BaselineKey, Day), Vec<u8>>,
+    /// What is known of the incidents of the baselines, encoded.
+    pub alarms: BTreeMap<BaselineKey, Vec<u8>>,
     /// Answers kept under idempotency keys.
     pub idempotency: BTreeMap<IdempotencyScope, IdempotencyRecord>,
+    /// To which incident the silence of an execution belongs.
+    pub silences: BTreeMap<ExecutionId, IncidentId>,
+    /// Incidents.
+    pub incidents: BTreeMap<IncidentId, Incident>,
+    /// Their histories.
+    pub entries: Vec<(IncidentId, HistoryEntry)>,
+    /// What channels are to be told.
+    pub notifications: Vec<NewNotification>,
 }
 
 impl Shelf {
@@ -74,8 +86,7 @@ impl Shelf {
     /// Returns a shelf with the same history, and without the executions that made it.
     #[must_use]
     pub fn with_history_alone(&self) -> Self {
-        let Self { executions: _, steps: _, idempotency: _, baselines, segments } = self;
-        Self { baselines: baselines.clone(), segments: segments.clone(), ..Self::default() }
+        Self { baselines: self.baselines.clone(), segments: self.segments.clone(), ..Self::default() }
     }
 
     /// Loads what a batch needs; returns the keys of the baselines to be made for it, too.
@@ -86,7 +97,8 @@ impl Shelf {
             set.idempotency.extend(self.idempotency.get(&scope).map(|kept| (scope, kept.clone())));
         }
         for id in needs.executions.into_keys() {
-            set.executions.extend(self.executions.get(&id).map(|execution| (id, head_of(execution))));
+            let incident = self.silences.get(&id).copied();
+            set.executions.extend(self.executions.get(&id).map(|found| (id, head_of(found, incident))));
         }
         for key in needs.steps {
             set.steps.extend(self.steps.get(&key).map(|step| (key, step.clone())));
@@ -106,7 +118,7 @@ impl Shelf {
                 made.push(key);
             }
             if need.create || is_known {
-                set.histories.insert(key, History { baseline: self.baseline(key), segments: Vec::new() });
+                set.histories.insert(key, self.history(key));
             }
         }
         for key in segment_needs(policy, batch, &set) {
@@ -119,7 +131,19 @@ impl Shelf {
             });
             set.histories.get_mut(&key).expect("a loaded history").segments = newest.collect();
         }
+        let needs = IncidentNeeds::of(policy, batch, &set);
+        let is_needed = |incident: &&Incident| {
+            let by_cause = incident.is_current && needs.fingerprints.contains(&incident.cause.fingerprint());
+            by_cause || needs.ids.contains(&incident.id)
+        };
+        let needed = self.incidents.values().filter(is_needed);
+        set.incidents = needed.map(|incident| (incident.id, incident.clone())).collect();
         (set, made)
+    }
+
+    fn history(&self, key: BaselineKey) -> History {
+        let alarm = self.alarms.get(&key).map(|bytes| Alarm::decode(bytes).expect("an encoded alarm"));
+        History { baseline: self.baseline(key), segments: Vec::new(), alarm: alarm.unwrap_or_default() }
     }
 
     fn steps_of(&self, id: ExecutionId) -> impl Iterator<Item = &Step> {
@@ -152,6 +176,10 @@ impl Shelf {
             assert_eq!(execution.status, ExecutionStatus::Running);
             execution.judge_at = set.executions[&id].judge_at;
             execution.stalled.clone_from(&set.executions[&id].stalled);
+            match set.executions[&id].incident {
+                Some(incident) => self.silences.insert(id, incident),
+                None => self.silences.remove(&id),
+            };
         }
         for (id, end) in set.ended_executions {
             let execution = self.executions.get_mut(&id).expect("a stored execution");
@@ -164,6 +192,7 @@ impl Shelf {
             execution.steps_completed = end.steps_completed;
             execution.worst = end.worst;
             (execution.judge_at, execution.stalled) = (None, None);
+            self.silences.remove(&id);
         }
         for (key, written) in set.written_steps {
             let before = self.steps.insert(key, set.steps.remove(&key).expect("a step to write"));
@@ -172,7 +201,21 @@ impl Shelf {
         for key in set.written_histories.into_keys() {
             assert!(self.baselines.contains_key(&key), "only what was loaded is written");
             self.baselines.insert(key, set.histories[&key].baseline.encode());
+            let alarm = set.histories[&key].alarm.encode();
+            assert!(alarm.len() <= ALARM_BYTES);
+            self.alarms.insert(key, alarm);
         }
+        for ((fingerprint, id), written) in set.written_incidents {
+            let incident = set.incidents.remove(&id).expect("an incident to write");
+            assert_eq!(incident.cause.fingerprint(), fingerprint);
+            let of_cause = |other: &&Incident| {
+                other.is_current && other.id != id && other.cause == incident.cause && incident.is_current
+            };
+            assert!(self.incidents.values().find(of_cause).is_none(), "one cause is one incident");
+            assert_eq!(self.incidents.insert(id, incident).is_none(), written == Written::Insert);
+        }
+        self.entries.extend(set.new_entries);
+        self.notifications.extend(set.new_notifications);
         self.segments.extend(set.written_segments.iter().map(|(key, segment)| (*key, segment.encode())));
     }
 }
@@ -185,7 +228,7 @@ fn carry_out(policy: &Policy, batch: &[Request], set: &mut WorkingSet) -> Vec<Re
     answers
 }
 
-fn head_of(execution: &Execution) -> ExecutionHead {
+fn head_of(execution: &Execution, incident: Option<IncidentId>) -> ExecutionHead {
     ExecutionHead {
         workflow: execution.workflow.clone(),
         status: execution.status,
@@ -198,5 +241,6 @@ fn head_of(execution: &Execution) -> ExecutionHead {
         features: Features::of_execution(execution.version.as_ref(), &execution.attributes),
         stalled: execution.stalled.clone(),
         judge_at: execution.judge_at,
+        incident,
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn load(
     for (key, need) in wholes.into_iter().chain(cohorts) {
         let mut rows = statement.query([key.to_bytes()])?;
         let history = match rows.next()? {
-            Some(found) => History { baseline: row::baseline(found, 0)?, segments: Vec::new() },
+            Some(found) => History { baseline: row::baseline(found, 0)?, ..History::default() },
             None if !need.create => continue,
             // Without room for its name a step has no history, and hence no cohorts.
             None if need.whole().is_some_and(|whole| !set.histories.contains_key(&whole)) => continue,

@@ -69,6 +69,7 @@ pub(super) fn load<'a>(
             worst: severity(row, 7)?,
             features: features(row, 8)?,
             judge_at: optional_time(row, 10)?,
+            incident: None,
             stalled: stalled(row, 11)?,
         };
         set.executions.insert(*id, head);

@@ -272,6 +272,8 @@ impl Upkeep for EmbeddedStore {
     }
 }
 
+crate::not_yet::no_incidents!(EmbeddedStore);
+
 impl Repository for EmbeddedStore {
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)

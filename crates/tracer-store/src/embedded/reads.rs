@@ -259,7 +259,7 @@ pub(super) fn due(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<
     let mut statement = tx.prepare_cached(DUE_EXECUTIONS)?;
     let mut rows = statement.query(bounds)?;
     let executions = collect(&mut rows, |found| Ok((row::time(found, 1)?, row::execution_id(found, 0)?)))?;
-    Ok(Due::of(steps, executions))
+    Ok(Due::of(steps, executions, Vec::new()))
 }
 
 /// Reads a page of the file, and not just an answer that SQLite knows without it.

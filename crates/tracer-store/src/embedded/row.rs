@@ -170,6 +170,7 @@ pub(super) fn step(row: &Row<'_>) -> Result<Step, StoreError> {
         duration,
         bottleneck: severity(row, 3)?.map(|severity| bottleneck(row, severity, duration)).transpose()?,
         judge_at: optional_time(row, 18)?,
+        incident: None,
         attributes: attributes(row, 19)?,
         failure: failure(row, 20)?,
     })

@@ -56,7 +56,7 @@ async fn try_record(store: &EmbeddedStore, steps: u64) -> Result<ExecutionId, Re
         failure: None,
         output: None,
     };
-    let command = Command::RecordExecution(Box::new(RecordExecution { start, steps, end }));
+    let command = Command::RecordExecution(Box::new(RecordExecution { start, steps, end, alerts: false }));
     store.record(Request { command, idempotency: None, received_at: NOW }).await?;
     Ok(id)
 }

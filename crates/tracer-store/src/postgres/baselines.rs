@@ -193,7 +193,7 @@ pub(super) fn read(
     for row in slots.into_iter().flat_map(|slot| results.take(slot)) {
         let state: &[u8] = row::get(&row, "state")?;
         let baseline = Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))?;
-        histories.insert(row::baseline_key(&row, "key")?, History { baseline, segments: Vec::new() });
+        histories.insert(row::baseline_key(&row, "key")?, History { baseline, ..History::default() });
     }
     let keys = known.keys.lock().unwrap_or_else(PoisonError::into_inner);
     if needs.0.keys().any(|key| keys.contains(key) && !histories.contains_key(key)) {

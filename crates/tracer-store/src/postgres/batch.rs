@@ -271,7 +271,9 @@ fn steps_in(requests: &[Request]) -> usize {
         | record::Command::EndExecution(_)
         | record::Command::Rebaseline(_)
         | record::Command::JudgeStep(_)
-        | record::Command::JudgeExecution(_) => 1,
+        | record::Command::JudgeExecution(_)
+        | record::Command::TendIncident(_)
+        | record::Command::ChangeIncident(_) => 1,
     };
     requests.iter().map(steps).sum()
 }

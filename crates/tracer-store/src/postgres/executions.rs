@@ -138,6 +138,7 @@ pub(super) fn read_heads(
             features: row::features(row)?,
             stalled: stalled(row)?,
             judge_at: row::instant(row, "judge_at")?,
+            incident: None,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }

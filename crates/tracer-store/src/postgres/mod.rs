@@ -234,6 +234,8 @@ impl Upkeep for PostgresStore {
     }
 }
 
+crate::not_yet::no_incidents!(PostgresStore);
+
 impl Repository for PostgresStore {
     fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()

@@ -278,7 +278,7 @@ fn read_due(steps: &[Row], executions: &[Row]) -> Result<Due, StoreError> {
         |row: &Row| Ok((row::some_instant(row, "judge_at")?, row::execution_id(row, "execution_id")?));
     let steps = steps.iter().map(step).collect::<Result<_, StoreError>>()?;
     let executions = executions.iter().map(execution).collect::<Result<_, StoreError>>()?;
-    Ok(Due::of(steps, executions))
+    Ok(Due::of(steps, executions, Vec::new()))
 }
 
 fn read_steps(rows: &[Row]) -> Result<Vec<Step>, RepositoryError> {

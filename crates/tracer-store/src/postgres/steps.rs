@@ -264,6 +264,7 @@ pub(super) fn read(row: &Row) -> Result<Step, StoreError> {
         failure: row::failure(row, "error")?,
         bottleneck: read_verdict(row)?,
         judge_at: row::instant(row, "judge_at")?,
+        incident: None,
         changed_at: row::some_instant(row, "changed_at")?,
     })
 }

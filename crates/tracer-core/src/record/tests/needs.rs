@@ -33,6 +33,7 @@ fn running(id: ExecutionId) -> (ExecutionId, ExecutionHead) {
         features: Features::default(),
         stalled: None,
         judge_at: None,
+        incident: None,
     };
     (id, head)
 }
@@ -118,7 +119,7 @@ fn closed_days_are_needed_only_on_another_day_than_the_newest() {
     assert_eq!(needed(&set, NOON), [], "without a history there are no days");
     set.histories.insert(load, History::default());
     assert_eq!(needed(&set, NOON), []);
-    set.histories.insert(load, History { baseline, segments: Vec::new() });
+    set.histories.insert(load, History { baseline, ..History::default() });
     assert_eq!(needed(&set, NOON + ms(5)), []);
     assert_eq!(needed(&set, NOON + Micros::from_days(1)), [load]);
     assert_eq!(needed(&set, NOON - Micros::from_days(1)), [load]);

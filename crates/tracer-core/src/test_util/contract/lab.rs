@@ -253,6 +253,7 @@ impl Lab {
             | Outcome::StepEnded(_)
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
+            | Outcome::Incident(_)
             | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
         };
         assert_eq!(answer.fresh, told.is_some());

@@ -49,6 +49,7 @@ pub async fn a_started_step_is_found_as_it_was_given(lab: Lab) {
         failure: None,
         bottleneck: None,
         judge_at: Some(lab.now() - ms(20) + Micros::from_secs(60)),
+        incident: None,
         changed_at: lab.now(),
     };
     assert_eq!(found, expected);

@@ -1,0 +1,58 @@
+//! What was found.
+
+use serde::{Deserialize, Serialize};
+
+use super::FailureRate;
+use crate::detect::{Bottleneck, Regression, Severity};
+use crate::ids::{ExecutionId, StepId};
+
+/// A finding, and where it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The step; none where it is about the execution as a whole.
+    pub step: Option<StepId>,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// A step took, or takes, too long; or an execution is silent for too long.
+    TooLong(Bottleneck),
+    /// A step has become slower for good.
+    Slower(Regression),
+    /// Too many ends were failures.
+    Failing(FailureRate),
+}
+
+impl Finding {
+    /// Returns how bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::TooLong(verdict) => verdict.severity,
+            Self::Slower(regression) => regression.severity,
+            Self::Failing(rate) => rate.severity,
+        }
+    }
+
+    /// Returns by what factor it is worse than normal; 0 where it is compared with nothing.
+    #[must_use]
+    pub fn factor(&self) -> f64 {
+        match self {
+            Self::TooLong(verdict) => verdict.factor(),
+            Self::Slower(regression) => regression.factor,
+            Self::Failing(rate) => rate.factor(),
+        }
+    }
+
+    /// Returns whether it is worse than another one of the same cause.
+    #[must_use]
+    pub fn is_worse_than(&self, other: &Self) -> bool {
+        (self.severity(), self.factor()) > (other.severity(), other.factor())
+    }
+}
