@@ -239,6 +239,7 @@ fn is_flagged(answer: &Answer) -> bool {
         | Outcome::StepStarted(_)
         | Outcome::ExecutionEnded(_)
         | Outcome::ExecutionRecorded { .. }
+        | Outcome::Incident(_)
         | Outcome::Rebaselined
         | Outcome::StepStuck(_)
         | Outcome::ExecutionStalled(_)
