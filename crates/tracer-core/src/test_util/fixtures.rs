@@ -15,8 +15,8 @@ use crate::ids::{ExecutionId, StepId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use crate::payload::Payload;
 use crate::record::{
-    Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep, Rebaseline,
-    RecordExecution, RecordedStep, Request, StartExecution, StartStep,
+    ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
+    Rebaseline, RecordExecution, RecordedStep, Request, StartExecution, StartStep, TendIncident,
 };
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
@@ -264,5 +264,17 @@ impl IntoCommand for JudgeStep {
 impl IntoCommand for JudgeExecution {
     fn into_command(self) -> Command {
         Command::JudgeExecution(self)
+    }
+}
+
+impl IntoCommand for TendIncident {
+    fn into_command(self) -> Command {
+        Command::TendIncident(self)
+    }
+}
+
+impl IntoCommand for ChangeIncident {
+    fn into_command(self) -> Command {
+        Command::ChangeIncident(self)
     }
 }
