@@ -275,19 +275,28 @@ fn find(alerting: &Alerting, cause: Cause, found: Found, now: Timestamp, set: &m
 /// Ends an incident whose cause has been normal for long enough, and forgets one that is history.
 fn calm_down(alerting: &Alerting, cause: &Cause, now: Timestamp, set: &mut WorkingSet) {
     let key = key_in(&cause.workflow, cause.step.as_ref(), &cause.cohort);
-    let Some(streak) = set.histories.get(&key).and_then(|history| {
-        history.alarm.is_marked(cause.kind).then(|| history.alarm.streak(cause.kind))
-    }) else {
+    let Some(history) = set.histories.get(&key).filter(|history| history.alarm.is_marked(cause.kind)) else {
         return;
     };
+    let (streak, is_shifted) = (history.alarm.streak(cause.kind), history.baseline.shift().is_some());
     let Some(mut incident) = current(cause, set).cloned() else {
+        // As long as there is a current one it stays marked: a second one of its cause cannot be stored.
         if let Some(history) = set.histories.get_mut(&key) {
             history.alarm.unmark(cause.kind);
         }
         return;
     };
-    if let Some(event) = incident.calm_down(streak, now, &alerting.plan) {
-        change(alerting, incident, Some(event), now, set);
+    let event = match cause.kind {
+        // Over once the step is as fast as it was before.
+        IncidentKind::Regression if is_shifted => None,
+        IncidentKind::Regression => incident.end(ResolvedBy::Normal, now, &alerting.plan),
+        IncidentKind::SlowStep
+        | IncidentKind::StuckStep
+        | IncidentKind::StalledExecution
+        | IncidentKind::FailureRate => incident.calm_down(streak, now, &alerting.plan),
+    };
+    if event.is_some() {
+        change(alerting, incident, event, now, set);
     }
 }
 
