@@ -161,8 +161,7 @@ impl Dispatcher {
                     for (recipient, restate) in found {
                         let (name, this) = (recipient.channel.name.clone(), Arc::clone(&self));
                         let stop = stop.clone();
-                        let task =
-                            working.spawn(async move { this.serve(&recipient, restate, &stop).await });
+                        let task = working.spawn(async move { this.serve(&recipient, restate, &stop).await });
                         busy.insert(task.id(), name);
                     }
                     outage.note(Ok(Ok(())));
@@ -260,7 +259,9 @@ impl Turn<'_> {
         }
         while self.may_send(stop).await {
             let now = self.now();
-            let Some(delivery) = repository.take(&self.lease, now, self.recipient.grouped).await? else { break };
+            let Some(delivery) = repository.take(&self.lease, now, self.recipient.grouped).await? else {
+                break;
+            };
             if !self.deliver(&delivery).await? {
                 return Ok(());
             }

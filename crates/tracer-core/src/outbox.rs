@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, IncidentKind, IncidentState};
 use crate::detect::Severity;
+use crate::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, IncidentKind, IncidentState};
 use crate::name::WorkflowName;
 use crate::notify::{ChannelName, Delivery, Posted};
 use crate::repository::RepositoryError;

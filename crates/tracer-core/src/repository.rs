@@ -18,8 +18,8 @@ use crate::eta::PastRun;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
-use crate::outbox::{IncidentRepository, Outbox};
 use crate::name::{CorrelationId, StepName, WorkflowName};
+use crate::outbox::{IncidentRepository, Outbox};
 use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
@@ -309,7 +309,9 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// A store: everything that is kept, and the clock that its replicas share.
-pub trait Repository: ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep {
+pub trait Repository:
+    ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep
+{
     /// Returns the clock by which all replicas on this store stamp.
     fn clock(&self) -> Arc<dyn Clock>;
 

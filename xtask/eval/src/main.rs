@@ -6,6 +6,7 @@
 
 mod eta;
 mod files;
+mod fortnight;
 mod interval;
 mod replay;
 mod report;
@@ -52,6 +53,9 @@ struct Arguments {
     /// Also sweeps each rule's threshold: flags against recall
     #[arg(long)]
     roc: bool,
+    /// Instead, simulates a fortnight of all runs with three planted faults, and says what people were told
+    #[arg(long)]
+    fortnight: bool,
     /// Seeds the draws behind the 95 % intervals
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -66,6 +70,9 @@ fn main() -> Result<()> {
 /// Returns everything that is printed.
 fn evaluate(arguments: &Arguments) -> Result<String> {
     let all = files::read_all(&arguments.folder)?;
+    if arguments.fortnight {
+        return fortnight::report(&all);
+    }
     let chosen = arguments.split.choose(&all);
     let runs: Vec<&Run> = all.iter().zip(&chosen).filter_map(|(run, chosen)| chosen.then_some(run)).collect();
     let is_named = |variant: &&Variant| arguments.rules.iter().any(|name| name == variant.name);

@@ -7,7 +7,8 @@
 //! | resolved, and current | reopened | worsened | | let go |
 //!
 //! People are told when it opens, when it becomes worse, every [`AlertPlan::repeat_interval`] while it lasts,
-//! and when it is over; of the end only those who were last told that it fires. Reopening is silent, so that
+//! and when it is over; of the end only those who were last told that it fires. One that neither goes on nor
+//! happens again is repeated once. Reopening is silent, so that
 //! what comes and goes is one message and not many. While it is snoozed nobody is told anything; while it is
 //! acknowledged nobody is reminded.
 //!
@@ -18,7 +19,6 @@ use super::{
     Resolution, ResolvedBy, Told, Transition,
 };
 use crate::time::Timestamp;
-
 
 impl Incident {
     /// Opens an incident. `lasts` says that what was found goes on: something is stuck; `aside` that people
@@ -91,9 +91,7 @@ impl Incident {
             (_, true) => Some(Event { transition: Transition::Worsened, loud: false }),
             // Its first finding was told of otherwise, and this one is not.
             (false, false) if self.told.is_none() && !aside => Some(self.tell(Transition::Opened, now)),
-            (true, false) if self.is_to_be_repeated(now, plan) => {
-                Some(self.tell(Transition::Repeated, now))
-            }
+            (true, false) if self.is_to_be_repeated(now, plan) => Some(self.tell(Transition::Repeated, now)),
             (true, false) => Some(Event { transition: Transition::Reopened, loud: false }),
             (false, false) => None,
         };
@@ -204,9 +202,15 @@ impl Incident {
     }
 
     /// Returns when people are to be reminded: an interval after they were last told, or, where it became
-    /// worse while it was snoozed, as soon as that is over. Of what nobody was told nobody is reminded.
+    /// worse while it was snoozed, as soon as that is over. Nobody is reminded of what they were never told,
+    /// nor more than once of what neither goes on nor happens again; of a regression, which is a change and is
+    /// there until it is accepted or undone, not at all.
     fn repeat_at(&self, plan: &AlertPlan) -> Option<Timestamp> {
         let told = self.told.filter(|_| self.acknowledged.is_none())?;
+        let has_news = self.has_news_since(&told);
+        if !has_news && (told.nothing_new || self.cause.kind == IncidentKind::Regression) {
+            return None;
+        }
         let regular = told.at + plan.repeat_interval;
         Some(match self.snoozed_until {
             Some(until) if told.severity < self.severity => until,
@@ -221,7 +225,7 @@ impl Incident {
         let was_told = self.told.is_some_and(|told| told.firing);
         let loud = was_told && !self.is_snoozed(now);
         if loud {
-            self.told = Some(Told { at: now, severity: self.severity, firing: false });
+            self.told = Some(self.told_now(now, false));
         }
         Event { transition: Transition::Resolved, loud }
     }
@@ -230,9 +234,19 @@ impl Incident {
     fn tell(&mut self, transition: Transition, now: Timestamp) -> Event {
         let loud = !self.is_snoozed(now);
         if loud {
-            self.told = Some(Told { at: now, severity: self.severity, firing: true });
+            self.told = Some(self.told_now(now, true));
         }
         Event { transition, loud }
+    }
+
+    fn told_now(&self, at: Timestamp, firing: bool) -> Told {
+        let nothing_new = self.told.is_some_and(|told| firing && !self.has_news_since(&told));
+        Told { at, severity: self.severity, firing, occurrences: self.occurrences, nothing_new }
+    }
+
+    /// Returns whether it goes on by itself, or has happened or become worse since people were told.
+    fn has_news_since(&self, told: &Told) -> bool {
+        self.ongoing > 0 || self.occurrences > told.occurrences || self.severity > told.severity
     }
 
     fn change(&mut self, now: Timestamp, plan: &AlertPlan) {

@@ -195,6 +195,10 @@ pub struct Told {
     pub severity: Severity,
     /// Whether it was said to be firing, and not resolved.
     pub firing: bool,
+    /// How many findings it was said to have gathered.
+    pub occurrences: u64,
+    /// Whether it was a reminder that said nothing new.
+    pub nothing_new: bool,
 }
 
 /// One cause over time.

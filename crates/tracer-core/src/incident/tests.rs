@@ -277,7 +277,8 @@ fn ids_are_derived_sorted_by_time_and_read_as_they_are_written() {
 #[test]
 fn an_incident_survives_its_json() {
     let mut life = Life::new(IncidentKind::SlowStep);
-    life.finds(0, CRITICAL).with(1, |incident, now, plan| incident.acknowledge(Some("kim".into()), now, plan));
+    life.finds(0, CRITICAL)
+        .with(1, |incident, now, plan| incident.acknowledge(Some("kim".into()), now, plan));
     life.with(2, |incident, now, plan| incident.snooze(minute(9), now, plan)).passes(30, 9);
     let incident = life.incident.clone().unwrap();
     let text = serde_json::to_string(&incident).unwrap();

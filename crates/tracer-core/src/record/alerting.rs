@@ -126,7 +126,8 @@ fn count_end(
     set: &mut WorkingSet,
 ) {
     let rule = &alerting.plan.failures;
-    let Some(history) = set.histories.get_mut(&key_in(&cause.workflow, cause.step.as_ref(), &cause.cohort)) else {
+    let Some(history) = set.histories.get_mut(&key_in(&cause.workflow, cause.step.as_ref(), &cause.cohort))
+    else {
         return;
     };
     history.alarm.failures.add(rule, failed, now);

@@ -102,7 +102,13 @@ impl IncidentNeeds {
         }
     }
 
-    fn cause(&mut self, kind: IncidentKind, workflow: &WorkflowName, step: Option<&StepName>, cohort: Cohort) {
+    fn cause(
+        &mut self,
+        kind: IncidentKind,
+        workflow: &WorkflowName,
+        step: Option<&StepName>,
+        cohort: Cohort,
+    ) {
         let cause = Cause { kind, workflow: workflow.clone(), step: step.cloned(), cohort };
         self.fingerprints.insert(cause.fingerprint());
     }

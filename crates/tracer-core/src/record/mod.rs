@@ -14,8 +14,8 @@
 //! Rows are locked in the order of these steps and sorted by key within each, which is what keeps
 //! batches of several replicas from deadlocking.
 
-mod apply;
 mod alerting;
+mod apply;
 mod command;
 mod incident_needs;
 mod judging;
@@ -27,8 +27,8 @@ mod working_set;
 pub use apply::apply;
 pub use command::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
-    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
-    StartExecution, StartStep, TendIncident,
+    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep,
+    Request, StartExecution, StartStep, TendIncident,
 };
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};

@@ -16,8 +16,8 @@ use crate::routing::{Alerting, Audience, Channel};
 use crate::step::StepStatus;
 use crate::test_util::Shelf;
 use crate::test_util::fixtures::{
-    IntoCommand, NOON, attributes, complete, completed, end, ending, failed, ms, rebaseline, recorded, request,
-    start, step, whole,
+    IntoCommand, NOON, attributes, complete, completed, end, ending, failed, ms, rebaseline, recorded,
+    request, start, step, whole,
 };
 use crate::time::{Micros, Timestamp};
 use serde_json::json;
