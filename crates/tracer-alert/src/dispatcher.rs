@@ -20,7 +20,7 @@ use tracer_core::chain::Chain;
 use tracer_core::clock::Clock;
 use tracer_core::incident::{Incident, IncidentState, Transition};
 use tracer_core::notify::{ChannelName, Delivery, Notifier, NotifyError, Posted};
-use tracer_core::outbox::{IncidentFilter, LEASE, Lease, Settled, Settlement};
+use tracer_core::outbox::{IncidentFilter, Lease, Settled, Settlement};
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::routing::Channel;
 use tracer_core::time::{Micros, Timestamp};
@@ -29,8 +29,8 @@ use crate::backoff;
 
 /// How often it is asked what there is to send.
 const PERIOD: Duration = Duration::from_millis(500);
-/// How often a lease is renewed while a channel takes its time.
-const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// A lease is renewed while a channel takes its time: so often in its own.
+const RENEWALS: u32 = 3;
 /// How often messages are looked for that no longer show their incidents as they are.
 const EDITED_EVERY: Duration = Duration::from_secs(5);
 /// Messages edited in one go.
@@ -112,6 +112,7 @@ pub struct Dispatcher {
     repository: Arc<dyn Repository>,
     clock: Arc<dyn Clock>,
     holder: String,
+    lease: Micros,
     recipients: Vec<Arc<Recipient>>,
     report: OutcomeReport,
 }
@@ -123,16 +124,18 @@ impl fmt::Debug for Dispatcher {
 }
 
 impl Dispatcher {
-    /// Returns a dispatcher for these channels. `holder` names this replica among those that share the store.
+    /// Returns a dispatcher for these channels. `holder` names this replica among those that share the store;
+    /// `lease` is how long one that dies keeps a channel from the others.
     #[must_use]
     pub fn new(
         repository: Arc<dyn Repository>,
         holder: String,
+        lease: Micros,
         recipients: Vec<Recipient>,
         report: OutcomeReport,
     ) -> Self {
         let recipients = recipients.into_iter().map(Arc::new).collect();
-        Self { clock: repository.clock(), repository, holder, recipients, report }
+        Self { clock: repository.clock(), repository, holder, lease, recipients, report }
     }
 
     /// Delivers until `stop` is cancelled, and what is under way then.
@@ -206,7 +209,7 @@ impl Dispatcher {
         stop: &CancellationToken,
     ) -> Result<(), RepositoryError> {
         let (name, now) = (&recipient.channel.name, self.clock.now());
-        let Some(lease) = self.repository.lease(name, &self.holder, now, now + LEASE).await? else {
+        let Some(lease) = self.repository.lease(name, &self.holder, now, now + self.lease).await? else {
             return Ok(());
         };
         let mut turn = Turn { dispatcher: self, recipient, not_before: lease.not_before, lease };
@@ -377,14 +380,14 @@ impl Turn<'_> {
     /// it is settled under: what is on its way cannot be called back.
     async fn keeping_the_lease<T>(&self, call: impl Future<Output = T>) -> T {
         tokio::pin!(call);
-        let mut tick = tokio::time::interval(RENEWED_EVERY);
+        let mut tick = tokio::time::interval(self.dispatcher.lease.to_std() / RENEWALS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
         loop {
             tokio::select! {
                 answer = &mut call => return answer,
                 _ = tick.tick() => {
-                    let until = self.now() + LEASE;
+                    let until = self.now() + self.dispatcher.lease;
                     if let Err(error) = self.dispatcher.repository.renew(&self.lease, until).await {
                         tracing::debug!(channel = %self.name(), error = %Chain(&error), "a lease was not renewed");
                     }

@@ -7,7 +7,7 @@ use crate::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, IncidentK
 use crate::name::WorkflowName;
 use crate::notify::{ChannelName, Delivery, Posted};
 use crate::repository::RepositoryError;
-use crate::time::{Micros, Timestamp};
+use crate::time::Timestamp;
 
 /// Which incidents to list. All conditions must hold; none means all incidents.
 #[derive(Clone, Debug, Default)]
@@ -162,9 +162,10 @@ pub trait Outbox: Send + Sync {
     /// before anything is sent; none if nothing is, or the lease was lost.
     ///
     /// What is held back ([`NewNotification::not_before`](crate::routing::NewNotification)) does not hold up
-    /// what comes after, except of its own incident. Together with a loud opening come the other loud openings
-    /// of the same execution within [`crate::limits::GROUPED_WITHIN_SECS`], at most
-    /// [`crate::limits::GROUPED_INCIDENTS`] in all, if `grouped`.
+    /// what comes after, except of its own incident. If `grouped`, together with a loud opening come the other
+    /// loud openings of the same execution ([`Incident::opened_in`]) within
+    /// [`crate::limits::GROUPED_WITHIN_SECS`], at most [`crate::limits::GROUPED_INCIDENTS`] in all; and with a
+    /// loud end the other loud ends of incidents that the same execution opened, in the same way.
     async fn take(
         &self,
         lease: &Lease,
@@ -199,6 +200,3 @@ pub trait Outbox: Send + Sync {
     /// Returns how all channels are.
     async fn channels(&self, now: Timestamp) -> Result<Vec<ChannelState>, RepositoryError>;
 }
-
-/// How long a holder has a channel before it must renew: 15 seconds.
-pub const LEASE: Micros = Micros::from_secs(15);

@@ -138,8 +138,10 @@ impl Alerting {
         wanting.map(move |channel| {
             let quiet = channel.quiet.as_ref().filter(|_| incident.severity < Severity::Critical);
             let held_until = quiet.and_then(|quiet| quiet.end_after(now));
-            // People are told together of what one execution opens; who keeps state groups by itself.
-            let waits = channel.audience == Audience::People && event.transition == Transition::Opened;
+            // People are told together of what one execution opens, and of what ends together; who keeps state
+            // groups by itself.
+            let may_be_many = matches!(event.transition, Transition::Opened | Transition::Resolved);
+            let waits = channel.audience == Audience::People && may_be_many;
             let at_once = if waits { now + self.plan.group_wait } else { now };
             NewNotification {
                 channel: channel.name.clone(),
@@ -150,5 +152,121 @@ impl Alerting {
                 held: held_until.is_some(),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::Reference;
+    use crate::detect::Bottleneck;
+    use crate::ids::ExecutionId;
+    use crate::incident::{Cause, Evidence, Finding};
+    use crate::name::WorkflowName;
+    use crate::time::Micros;
+
+    /// Hours and minutes of a January day, or of a later one.
+    fn at(day: u64, hours: u64, minutes: u64) -> Timestamp {
+        let midnight = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
+        midnight + Micros::from_secs(((day * 24 + hours) * 60 + minutes) * 60)
+    }
+
+    fn quiet(from: &str, until: &str, zone: TimeZone) -> QuietHours {
+        QuietHours { from: from.parse().unwrap(), until: until.parse().unwrap(), zone }
+    }
+
+    fn channel(name: &str, audience: Audience) -> Channel {
+        Channel {
+            name: ChannelName::new(name).unwrap(),
+            audience,
+            workflow: WildMatch::new("*"),
+            severity: Severity::Warning,
+            kinds: BTreeSet::new(),
+            quiet: None,
+        }
+    }
+
+    fn incident(severity: Severity) -> (Incident, Event) {
+        let (kind, workflow) = (IncidentKind::SlowStep, WorkflowName::new("nightly-etl").unwrap());
+        let cause = Cause { kind, workflow, step: None, cohort: Default::default() };
+        let reference = Reference::constant(Micros::from_secs(1), 30);
+        let verdict = Bottleneck::new(severity, Micros::from_secs(9), &reference, false);
+        let execution = ExecutionId::from_u128(7).unwrap();
+        let found = Evidence { execution, step: None, finding: Finding::TooLong(verdict) };
+        Incident::open(cause, found, false, false, false, at(0, 12, 0), &AlertPlan::default())
+    }
+
+    /// Returns who is told of what, and after how many seconds.
+    fn told(channels: Vec<Channel>, severity: Severity, event: Option<Event>, now: Timestamp) -> String {
+        let alerting = Alerting { plan: AlertPlan::default(), channels };
+        let (incident, opened) = incident(severity);
+        let told = alerting.notifications(&incident, event.unwrap_or(opened), now).map(|told| {
+            let held = if told.held { ", held" } else { "" };
+            format!("{} after {} s{held}", told.channel, told.not_before.since(now).as_millis() / 1_000)
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn quiet_hours_end_on_the_clock_of_their_zone() {
+        let night = quiet("22:00", "07:00", TimeZone::UTC);
+        assert_eq!(night.end_after(at(0, 21, 59)), None);
+        assert_eq!(night.end_after(at(0, 22, 0)), Some(at(1, 7, 0)));
+        assert_eq!(night.end_after(at(1, 6, 59)), Some(at(1, 7, 0)));
+        assert_eq!(night.end_after(at(1, 7, 0)), None);
+        let noon = quiet("12:00", "13:30", TimeZone::fixed(jiff::tz::offset(2)));
+        assert_eq!(noon.end_after(at(0, 9, 59)), None);
+        assert_eq!(noon.end_after(at(0, 10, 0)), Some(at(0, 11, 30)));
+        assert_eq!(noon.end_after(at(0, 11, 30)), None);
+    }
+
+    #[test]
+    fn in_quiet_hours_only_what_is_critical_is_told_at_once() {
+        let quiet = quiet("22:00", "07:00", TimeZone::UTC);
+        let channels = || vec![Channel { quiet: Some(quiet.clone()), ..channel("oncall", Audience::People) }];
+        let night = at(0, 23, 0);
+        assert_eq!(told(channels(), Severity::Warning, None, night), "oncall after 28800 s, held");
+        assert_eq!(told(channels(), Severity::Critical, None, night), "oncall after 2 s");
+        assert_eq!(told(channels(), Severity::Warning, None, at(0, 12, 0)), "oncall after 2 s");
+    }
+
+    #[test]
+    fn a_channel_is_told_of_what_it_asks_for() {
+        let plain = || channel("a", Audience::People);
+        let channels = || {
+            vec![
+                Channel { workflow: WildMatch::new("nightly-*"), ..plain() },
+                Channel { workflow: WildMatch::new("daily-*"), ..channel("b", Audience::People) },
+                Channel { severity: Severity::Critical, ..channel("c", Audience::People) },
+                Channel { kinds: BTreeSet::from([IncidentKind::SlowStep]), ..channel("d", Audience::People) },
+                Channel {
+                    kinds: BTreeSet::from([IncidentKind::StuckStep]),
+                    ..channel("e", Audience::People)
+                },
+            ]
+        };
+        let now = at(0, 12, 0);
+        assert_eq!(told(channels(), Severity::Warning, None, now), "a after 2 s; d after 2 s");
+        assert_eq!(told(channels(), Severity::Critical, None, now), "a after 2 s; c after 2 s; d after 2 s");
+    }
+
+    #[test]
+    fn who_acts_hears_of_openings_and_who_keeps_state_of_everything_at_once() {
+        let channels = || {
+            [("people", Audience::People), ("state", Audience::State), ("action", Audience::Action)]
+                .map(|(name, audience)| channel(name, audience))
+                .to_vec()
+        };
+        let tell = |transition, loud| {
+            let event = Some(Event { transition, loud });
+            told(channels(), Severity::Warning, event, at(0, 12, 0))
+        };
+        let opened = tell(Transition::Opened, true);
+        assert_eq!(opened, "people after 2 s; state after 0 s; action after 0 s");
+        assert_eq!(tell(Transition::Worsened, true), "people after 0 s; state after 0 s");
+        assert_eq!(tell(Transition::Resolved, true), "people after 2 s; state after 0 s");
+        assert_eq!(tell(Transition::Resolved, false), "state after 0 s");
+        assert_eq!(tell(Transition::Opened, false), "state after 0 s");
+        assert_eq!(tell(Transition::Acknowledged, false), "");
     }
 }
