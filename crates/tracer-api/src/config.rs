@@ -3,6 +3,8 @@
 //! Invariant: a [`Settings`] that exists is valid; every number in it may be used without a check.
 //! Not here: how layers are merged and typos found (`layers`), how settings are shown (`show`).
 
+mod alerts;
+mod channels;
 mod detection;
 mod layers;
 mod show;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use self::alerts::{AlertSettings, RunbookFor};
+pub use self::channels::{ChannelEntry, ChannelSettings, ChannelType, SlackSettings, Target};
 pub use self::detection::{DetectFor, DetectionSettings, RuleName};
 use self::layers::Layers;
 pub use self::values::{REDACTED, Secret, parse_duration};
@@ -27,6 +31,9 @@ pub const DEFAULTS: &str = include_str!("../../../config/tracer.toml");
 
 /// The file that is read from the working directory if it is there.
 const FILE_NAME: &str = "tracer.toml";
+
+/// The key at fault, and what is expected of it.
+type Fault = (String, String);
 
 /// Why the settings cannot be used. Each message names where the fault is.
 #[derive(Debug, Error)]
@@ -119,6 +126,17 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// What is a bottleneck.
     pub detection: DetectionSettings,
+    /// Who is told of incidents, as it is written.
+    pub channel: Vec<ChannelEntry>,
+    /// Where it is written what to do, by pattern, in order.
+    pub runbook: Vec<RunbookFor>,
+    /// How incidents live.
+    pub alerts: AlertSettings,
+    /// Slack without any `[[channel]]`.
+    pub slack: SlackSettings,
+    /// Who is told of incidents, as it follows from the settings; never empty.
+    #[serde(skip)]
+    pub channels: Vec<ChannelSettings>,
     /// What one client may do.
     pub limits: LimitSettings,
     /// What `/metrics` shows.
@@ -286,14 +304,18 @@ impl Settings {
             let reason = error.inner().message().to_owned();
             ConfigError::value(layers.source(&key), &key, reason)
         })?;
-        validate::check(&settings).map_err(|(key, reason)| {
+        let blame = |(key, reason): Fault| {
             // Of two settings that do not fit each other, the one that was changed is to blame.
             let blamed = match key.as_str() {
                 "detection.critical_factor" if layers.changed(&key).is_none() => "detection.warning_factor",
+                "alerts.stale_after" if layers.changed(&key).is_none() => "alerts.resolve_after",
+                "slack.channel" if layers.changed(&key).is_none() => "slack.bot_token",
                 key => key,
             };
             ConfigError::value(layers.source(blamed), &key, reason)
-        })?;
+        };
+        validate::check(&settings).map_err(blame)?;
+        settings.channels = channels::channels(&settings.channel, &settings.slack).map_err(blame)?;
         settings.layers = Some(Box::new(layers));
         Ok(settings)
     }
@@ -306,6 +328,11 @@ pub fn environment() -> Vec<(String, String)> {
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
         .collect();
     variables.into_iter().collect()
+}
+
+/// The pattern of an entry that names none.
+fn anything() -> String {
+    "*".to_owned()
 }
 
 fn parse(file: &str, text: &str) -> Result<toml::Table, ConfigError> {

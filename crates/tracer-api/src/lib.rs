@@ -2,6 +2,7 @@
 //!
 //! `app` wires the parts together and is the only file that names concrete types; `http` is what clients meet.
 
+pub mod alerting;
 pub mod app;
 pub mod auth;
 pub mod background;

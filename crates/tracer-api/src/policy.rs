@@ -10,6 +10,7 @@ use tracer_core::detect::{
 };
 use tracer_core::time::Micros;
 
+use crate::alerting::alerting;
 use crate::config::{DetectionSettings, RuleName, Settings};
 
 /// Returns the rules that the settings describe: of entries that match, the last one holds.
@@ -24,7 +25,9 @@ pub fn policy(settings: &Settings) -> Policy {
             deadline: entry.deadline.map(micros),
         },
     });
-    Policy::new(steps(&settings.detection), entries).with_stall_rule(factor(&settings.detection))
+    Policy::new(steps(&settings.detection), entries)
+        .with_stall_rule(factor(&settings.detection))
+        .with_alerting(alerting(settings))
 }
 
 fn steps(settings: &DetectionSettings) -> StepPolicy {
@@ -66,7 +69,8 @@ fn factor(settings: &DetectionSettings) -> FactorOfMean {
     }
 }
 
-fn micros(duration: Duration) -> Micros {
+/// Returns a length of the settings as the domain counts it.
+pub(crate) fn micros(duration: Duration) -> Micros {
     Micros::new(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 

@@ -67,10 +67,10 @@ pub struct DetectionSettings {
 #[serde(deny_unknown_fields)]
 pub struct DetectFor {
     /// Pattern of the workflow's name, with `*` and `?`.
-    #[serde(default = "anything")]
+    #[serde(default = "super::anything")]
     pub workflow: String,
     /// Pattern of the step's name.
-    #[serde(default = "anything")]
+    #[serde(default = "super::anything")]
     pub step: String,
     /// Replaces [`DetectionSettings::rule`].
     pub rule: Option<RuleName>,
@@ -108,10 +108,6 @@ pub struct DetectFor {
     /// How long an execution may take before it is late.
     #[serde(default, deserialize_with = "values::optional_duration")]
     pub deadline: Option<Duration>,
-}
-
-fn anything() -> String {
-    "*".to_owned()
 }
 
 impl DetectFor {

@@ -15,7 +15,13 @@ use super::ConfigError;
 const ELSEWHERE: [&str; 3] = ["TRACER_TEST_", "TRACER_CONFIG", "TRACER_IMPORT_"];
 
 /// Short names of settings, weaker than the derived ones.
-const ALIASES: [(&str, &str); 2] = [("DATABASE_URL", "store.url"), ("TRACER_LOG", "log.level")];
+const ALIASES: [(&str, &str); 5] = [
+    ("DATABASE_URL", "store.url"),
+    ("TRACER_LOG", "log.level"),
+    ("SLACK_WEBHOOK_URL", "slack.webhook_url"),
+    ("SLACK_BOT_TOKEN", "slack.bot_token"),
+    ("SLACK_CHANNEL", "slack.channel"),
+];
 
 /// The settings so far, and where each came from.
 #[derive(Clone)]

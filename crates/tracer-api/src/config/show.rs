@@ -8,7 +8,9 @@ use super::layers::Layers;
 use super::values::REDACTED;
 
 /// Settings that are never shown.
-const SECRETS: [&str; 2] = ["api_keys", "store.url"];
+const SECRETS: [&str; 4] = ["api_keys", "store.url", "slack.webhook_url", "slack.bot_token"];
+/// What is never shown of a `[[channel]]`: an address may hold a secret, too.
+const OF_CHANNELS: [&str; 4] = ["webhook_url", "bot_token", "url", "secret"];
 
 /// Writes every setting; behind a changed one, what changed it.
 pub(super) fn show(layers: &Layers) -> String {
@@ -31,12 +33,32 @@ fn is_section(value: &Value) -> bool {
 }
 
 fn line(text: &mut String, layers: &Layers, dotted: &str, key: &str, value: &Value) {
-    let secret = SECRETS.contains(&dotted) && value.as_str() != Some("");
-    let shown = if secret { Value::String(REDACTED.to_owned()) } else { value.clone() };
+    let shown = match value {
+        Value::Array(entries) if dotted == "channel" => {
+            Value::Array(entries.iter().map(without_secrets).collect())
+        }
+        value if SECRETS.contains(&dotted) => redacted(value),
+        value => value.clone(),
+    };
     match layers.changed(dotted) {
         Some(source) => put(text, format_args!("{key} = {shown}  # from {source}\n")),
         None => put(text, format_args!("{key} = {shown}\n")),
     }
+}
+
+fn without_secrets(channel: &Value) -> Value {
+    let mut shown = channel.clone();
+    for (key, value) in shown.as_table_mut().into_iter().flatten() {
+        if OF_CHANNELS.contains(&key.as_str()) {
+            *value = redacted(value);
+        }
+    }
+    shown
+}
+
+fn redacted(value: &Value) -> Value {
+    let is_set = value.as_str() != Some("");
+    if is_set { Value::String(REDACTED.to_owned()) } else { value.clone() }
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -1,3 +1,5 @@
+mod alerts;
+
 use super::*;
 
 fn file(text: &str) -> (tempfile::TempDir, Sources) {

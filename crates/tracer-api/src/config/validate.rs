@@ -4,10 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::Settings;
-
-/// The key at fault, and what is expected of it.
-type Fault = (String, String);
+use super::{Fault, Settings};
 
 /// Checks every setting; the first fault is returned.
 pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
@@ -18,6 +15,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
             .check()
             .and_then(|()| entry.over(&settings.detection).check())
             .map_err(|(key, reason)| (format!("detect[{at}].{key}"), reason))?;
+    }
+    settings.alerts.check().map_err(|(key, reason)| (format!("alerts.{key}"), reason))?;
+    for (at, entry) in settings.runbook.iter().enumerate() {
+        entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
     sizes(settings)?;
     durations(settings)?;
