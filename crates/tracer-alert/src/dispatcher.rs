@@ -91,6 +91,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Sent, Self::Retried, Self::Refused, Self::Dropped, Self::InDoubt];
+
     /// Returns the outcome as it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

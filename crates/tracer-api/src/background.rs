@@ -14,6 +14,7 @@ use tracer_alert::{AbandonedExecutions, Watchdog};
 use tracer_core::chain::Chain;
 use tracer_core::repository::{RepositoryError, Retention};
 
+use crate::alerting::channel_states;
 use crate::metrics::Metrics;
 use crate::recording::Tracing;
 
@@ -69,6 +70,11 @@ impl Background {
             let this = Arc::clone(&this);
             async move { this.count_active().await }
         }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(shared.refresh, "incidents and outbox", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.count_alerts().await }
+        }));
         tasks
     }
 
@@ -120,6 +126,19 @@ impl Background {
     pub async fn count_active(&self) -> Result<(), RepositoryError> {
         let running = self.tracing.repository().running(ACTIVE_WORKFLOWS).await?;
         self.metrics.set_active(Instant::now(), &running);
+        Ok(())
+    }
+
+    /// Counts the incidents that fire, and what waits to be told of them.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; the numbers that were shown so far go stale.
+    pub async fn count_alerts(&self) -> Result<(), RepositoryError> {
+        let firing = self.tracing.repository().firing().await?;
+        self.metrics.set_firing(Instant::now(), &firing);
+        let now = self.tracing.now();
+        let channels = channel_states(&self.tracing, now).await?;
+        self.metrics.set_outbox(Instant::now(), &channels, now);
         Ok(())
     }
 }

@@ -4,21 +4,25 @@
 //! Not here: the metrics of the store, which reach the same recorder by their own crate's `metrics.rs`.
 #![expect(clippy::disallowed_macros, reason = "this is the crate's metrics.rs, which the ban points to")]
 
-mod active;
+mod database;
+mod gauge;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracer_alert::Outcome;
 use tracer_core::detect::{Severity, VerdictKind};
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::name::{StepName, StepType, WorkflowName};
+use tracer_core::notify::ChannelName;
+use tracer_core::outbox::{ChannelState, FiringCount};
 use tracer_core::step::StepStatus;
-use tracer_core::time::Micros;
+use tracer_core::time::{Micros, Timestamp};
 
-use self::active::ActiveWorkflows;
+use self::database::DatabaseGauges;
 use crate::config::MetricSettings;
 use crate::labels::{OTHER, Series, escaped_len};
 use crate::telemetry::DroppedLines;
@@ -37,6 +41,12 @@ const RARE_LINE_BYTES: usize = 125;
 /// Lines of a histogram besides its buckets: `+Inf`, sum, count.
 const EXTRA_LINES: usize = 3;
 
+/// Gauges of what is a property of the database.
+const ACTIVE_WORKFLOWS: &str = "active_workflows";
+const INCIDENTS_FIRING: &str = "tracer_incidents_firing";
+const OUTBOX_PENDING: &str = "tracer_outbox_pending";
+const OUTBOX_OLDEST: &str = "tracer_outbox_oldest_seconds";
+
 /// The recorder of this process: only one can be installed, and tests start many services in one process.
 static RECORDER: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 
@@ -47,7 +57,7 @@ pub struct Metrics {
     workflows: Series<WorkflowName, WorkflowSeries>,
     steps: Series<StepKey, StepSeries>,
     rare: Series<RareKey, RareSeries>,
-    active: Mutex<ActiveWorkflows>,
+    database: Mutex<DatabaseGauges>,
     requests: RwLock<HashMap<String, Route>>,
     dropped_lines: OnceLock<DroppedLines>,
     bucket_lines: usize,
@@ -150,7 +160,7 @@ impl Metrics {
             workflows: Series::new(settings.workflow_series, workflow_bytes),
             steps: Series::new(settings.step_series, step_bytes),
             rare: Series::new(settings.step_series, rare_bytes),
-            active: Mutex::new(ActiveWorkflows::new(settings.refresh * 3)),
+            database: Mutex::new(DatabaseGauges::new(settings.refresh * 3)),
             requests: RwLock::default(),
             dropped_lines: OnceLock::new(),
             bucket_lines: settings.duration_buckets.len() + EXTRA_LINES,
@@ -242,7 +252,28 @@ impl Metrics {
     /// Shown until three refresh periods have passed; a workflow that is not in it has none and is not shown.
     pub fn set_active(&self, now: Instant, running: &[(WorkflowName, u64)]) {
         let labelled = running.iter().map(|(name, count)| (self.workflow(name).label.clone(), *count));
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).set(now, labelled);
+        self.database().set_active(now, labelled);
+    }
+
+    /// Takes how many incidents fire, as the database said at `now`; shown as long as [`Metrics::set_active`].
+    pub fn set_firing(&self, now: Instant, counts: &[FiringCount]) {
+        self.database().set_firing(now, counts);
+    }
+
+    /// Takes what waits to be told, as the database said at `now`, which is `at` by its own clock; shown as long as
+    /// [`Metrics::set_active`].
+    pub fn set_outbox(&self, now: Instant, channels: &[ChannelState], at: Timestamp) {
+        for state in channels {
+            // What never happened is 0, so that the first time is a rise.
+            Outcome::ALL.into_iter().for_each(|outcome| notifications(&state.channel, outcome).increment(0));
+        }
+        self.database().set_outbox(now, channels, at);
+    }
+
+    /// Counts what became of an attempt to tell a channel of a notification.
+    #[expect(clippy::unused_self, reason = "reads as the others do")]
+    pub fn notified(&self, channel: &ChannelName, outcome: Outcome) {
+        notifications(channel, outcome).increment(1);
     }
 
     /// Counts an answered request. `route` is a template, never a path; `method` one of HTTP's.
@@ -293,8 +324,12 @@ impl Metrics {
             metrics::counter!("tracer_log_lines_dropped_total").absolute(dropped.get());
         }
         let mut text = self.recorder.render();
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).render(now, &mut text);
+        self.database().render(now, &mut text);
         text
+    }
+
+    fn database(&self) -> MutexGuard<'_, DatabaseGauges> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn workflow(&self, name: &WorkflowName) -> Arc<WorkflowSeries> {
@@ -371,6 +406,10 @@ impl RareSeries {
     }
 }
 
+fn notifications(channel: &ChannelName, outcome: Outcome) -> Counter {
+    metrics::counter!("tracer_notifications_total", "channel" => channel.as_str().to_owned(), "outcome" => outcome.as_str())
+}
+
 /// Returns an exporter whose histograms are histograms: domain durations by the setting's buckets, what is the
 /// service's own by its.
 fn builder(buckets: &[f64]) -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
@@ -405,6 +444,7 @@ fn describe() {
         "How long the longest overdue had been due when the watchdog looked."
     );
     histogram!("tracer_watchdog_query_duration_seconds", Unit::Seconds, "Time to find what is due.");
+    counter!("tracer_notifications_total", Unit::Count, "Attempts to tell a channel of something, by what became of them.");
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
     gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");

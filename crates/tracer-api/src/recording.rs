@@ -14,9 +14,10 @@ use tracer_core::clock::Clock;
 use tracer_core::detect::Policy;
 use tracer_core::failure::Failure;
 use tracer_core::ids::ExecutionId;
+use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
-    Answer, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted, Idempotency, Outcome,
+    Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted, Idempotency, Outcome,
     Rebaseline, RecordExecution, Request, StartExecution, StartStep, StepEnded, StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
@@ -266,6 +267,23 @@ impl Tracing {
             self.report.rebaselined(&told);
         }
         Ok(())
+    }
+
+    /// Changes an incident by hand, and returns it as it is then.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn change_incident(
+        &self,
+        change: ChangeIncident,
+        arrival: Arrival,
+    ) -> Result<Incident, RepositoryError> {
+        let Answer { outcome, fresh } = self.record(Command::ChangeIncident(change.clone()), arrival).await?;
+        let Outcome::Incident(incident) = outcome else { return Err(unexpected("change an incident")) };
+        if fresh {
+            self.report.incident_changed(&incident, &change);
+        }
+        Ok(*incident)
     }
 
     async fn end(

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tracer_core::ids::{ExecutionId, StepId};
+use tracer_core::incident::IncidentId;
 use tracer_core::name::WorkflowName;
 use tracer_core::repository::{ExecutionCursor, StepCursor};
 use tracer_core::time::Timestamp;
@@ -94,6 +95,18 @@ impl Place for StepCursor {
     }
 }
 
+impl Place for IncidentId {
+    const LISTING: u8 = b'i';
+
+    fn to_bytes(&self) -> Vec<u8> {
+        Self::to_bytes(*self).to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_bytes)
+    }
+}
+
 impl Place for WorkflowName {
     const LISTING: u8 = b'w';
 
@@ -148,6 +161,8 @@ mod tests {
             let place = ExecutionCursor { started_at, id: ExecutionId::from_u128(execution).unwrap() };
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
             let place = StepCursor { started_at, id: StepId::from_u64(step).unwrap() };
+            prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
+            let place = IncidentId::from_bytes(execution.to_be_bytes());
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
         }
 

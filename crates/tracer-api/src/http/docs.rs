@@ -30,6 +30,7 @@ const OPENAPI: &str = "/openapi.json";
     tags(
         (name = "record", description = "Record executions and their steps."),
         (name = "ask", description = "Ask what happened, and what is slow."),
+        (name = "incidents", description = "See what is wrong, and say what becomes of it."),
         (name = "operate", description = "Watch over the service.")
     )
 )]
@@ -50,11 +51,16 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Says what the handlers' descriptions cannot: that a request which completes something needs no body.
+/// Says what the handlers' descriptions cannot: that a request which completes something, or says of an incident
+/// what needs no more words, needs no body.
 #[must_use]
 pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    let completing = document.paths.paths.values_mut().filter_map(|item| item.put.as_mut());
-    for body in completing.filter_map(|operation| operation.request_body.as_mut()) {
+    let bare = |path: &str| path.ends_with("/acknowledge") || path.ends_with("/resolve");
+    let operations = document.paths.paths.iter_mut().flat_map(|(path, item)| {
+        let said = item.post.as_mut().filter(|_| bare(path));
+        item.put.as_mut().into_iter().chain(said)
+    });
+    for body in operations.filter_map(|operation| operation.request_body.as_mut()) {
         if let RefOr::T(body) = body {
             body.required = Some(Required::False);
         }

@@ -1,5 +1,8 @@
 //! Whether the service lives, is ready, and is well: `/health`.
 
+mod channels;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::header::RETRY_AFTER;
@@ -9,8 +12,10 @@ use tracer_core::repository::StoreHealth;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use self::channels::{ChannelCheck, OutboxCheck};
 use super::query::{NoParameters, Query};
 use super::refusal::AskErrors;
+use crate::alerting::channel_states;
 use crate::error::{ApiError, Problem};
 use crate::state::AppState;
 
@@ -57,6 +62,11 @@ struct Checks {
     writer: Option<WriterCheck>,
     /// Step names beyond the number that may have baselines; `null` while the store is away.
     baselines: Option<BaselineCheck>,
+    /// What waits to be told; `null` while the store is away.
+    outbox: Option<OutboxCheck>,
+    /// Each channel, as `channel:NAME`; none while the store is away.
+    #[serde(flatten)]
+    channels: BTreeMap<String, ChannelCheck>,
 }
 
 /// The store.
@@ -122,7 +132,8 @@ async fn ready(state: web::Data<AppState>, _: Query<NoParameters>) -> Result<web
     Ok(web::Json(Sign { status: "ready" }))
 }
 
-/// Show how the service and its parts are: 503 when it is unhealthy.
+/// Show how the service and its parts are: 503 when it is unhealthy. A channel that cannot be reached degrades it, and
+/// no more: whoever records has nothing to do with it.
 #[utoipa::path(tag = "operate", responses(
     (status = 200, description = "How everything is.", body = Health),
     AskErrors,
@@ -134,14 +145,22 @@ async fn health(state: web::Data<AppState>, _: Query<NoParameters>) -> HttpRespo
     if let Err(error) = &health {
         tracing::debug!(error = %tracer_core::chain::Chain(error), "the store is not healthy");
     }
-    let health = of(repository.kind(), health.ok());
+    let now = state.tracing.now();
+    // Of a store that does not answer nothing more is asked.
+    let states = match &health {
+        Ok(_) => channel_states(&state.tracing, now).await.ok(),
+        Err(_) => None,
+    };
+    let health = of(repository.kind(), health.ok(), states.map(|states| channels::of(states, now)));
     if health.status == Condition::Unhealthy {
         return HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).json(health);
     }
     HttpResponse::Ok().json(health)
 }
 
-fn of(kind: &'static str, store: Option<StoreHealth>) -> Health {
+type Told = (OutboxCheck, BTreeMap<String, ChannelCheck>);
+
+fn of(kind: &'static str, store: Option<StoreHealth>, told: Option<Told>) -> Health {
     let degraded_if = |so: bool| if so { Condition::Degraded } else { Condition::Healthy };
     let writer = store.map(|store| WriterCheck {
         status: match store.queued.saturating_mul(4) >= store.queue_capacity.saturating_mul(3) {
@@ -157,18 +176,26 @@ fn of(kind: &'static str, store: Option<StoreHealth>) -> Health {
         workflows_over_step_limit: store.workflows_over_step_limit,
     });
     let status = if store.is_some() { Condition::Healthy } else { Condition::Unhealthy };
+    let (outbox, channels) = told.map_or((None, BTreeMap::new()), |(outbox, channels)| (Some(outbox), channels));
+    // Not to know what waits is no better than that it does.
+    let waiting = outbox.as_ref().map_or(Condition::Degraded, |check| check.status);
     let parts = [Some(status), writer.as_ref().map(|c| c.status), baselines.as_ref().map(|c| c.status)];
-    let worst = parts.into_iter().flatten().max().unwrap_or(Condition::Unhealthy);
-    Health { status: worst, checks: Checks { store: StoreCheck { status, kind }, writer, baselines } }
+    let told = channels.values().map(|check| check.status).chain([waiting]);
+    let worst = parts.into_iter().flatten().chain(told).max().unwrap_or(Condition::Unhealthy);
+    let store = StoreCheck { status, kind };
+    Health { status: worst, checks: Checks { store, writer, baselines, outbox, channels } }
 }
 
 #[cfg(test)]
 mod tests {
+    use tracer_core::time::Timestamp;
+
     use super::*;
 
     #[test]
     fn the_whole_is_as_its_worst_part() {
-        let status = |store| of("fake", store).status;
+        let told = || channels::of(Vec::new(), Timestamp::from_millis(0));
+        let status = |store| of("fake", store, Some(told())).status;
         let well =
             StoreHealth { queued: 0, queue_capacity: 4, writes_fail: None, workflows_over_step_limit: 0 };
         assert_eq!(status(Some(well)), Condition::Healthy);
@@ -179,5 +206,6 @@ mod tests {
             Condition::Unhealthy
         );
         assert_eq!(status(None), Condition::Unhealthy);
+        assert_eq!(of("fake", Some(well), None).status, Condition::Degraded);
     }
 }

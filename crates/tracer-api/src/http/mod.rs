@@ -14,6 +14,7 @@ mod head;
 pub mod headers;
 mod health;
 pub mod import;
+mod incidents;
 pub mod metrics;
 pub mod path;
 pub mod query;

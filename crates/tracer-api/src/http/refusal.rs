@@ -17,6 +17,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const UNKNOWN_EXECUTION: &str = "No execution has this id.";
 /// No step of this execution has this id, whatever it looks like.
 pub(crate) const UNKNOWN_STEP: &str = "This execution has no step of this id.";
+/// No incident has this id, whatever it looks like.
+pub(crate) const UNKNOWN_INCIDENT: &str = "No incident has this id.";
 /// No workflow has this name.
 pub(crate) const UNKNOWN_WORKFLOW: &str = "Nothing was ever recorded under this workflow name.";
 
@@ -54,7 +56,7 @@ impl From<Refusal> for ApiError {
             Refusal::StepHasEnded(status) => {
                 Self::conflict(format!("The step has already ended as {}.", status.as_str()))
             }
-            Refusal::UnknownIncident => Self::not_found("No incident has this id."),
+            Refusal::UnknownIncident => Self::not_found(UNKNOWN_INCIDENT),
             Refusal::IncidentIsResolved => Self::conflict("The incident is resolved already."),
             Refusal::IdTaken => Self::conflict("An execution or step of this id exists already."),
             Refusal::IdempotencyKeyReused => {
@@ -76,7 +78,7 @@ const ASK: [(StatusCode, &str); 7] = [
     (StatusCode::BAD_REQUEST, "A bad query or header."),
     (StatusCode::UNAUTHORIZED, "No key, where keys are set."),
     (StatusCode::FORBIDDEN, "A key that may not do this."),
-    (StatusCode::NOT_FOUND, "Unknown execution or workflow."),
+    (StatusCode::NOT_FOUND, "Unknown execution, workflow or incident."),
     (StatusCode::NOT_ACCEPTABLE, "Accept excludes application/json."),
     (StatusCode::TOO_MANY_REQUESTS, "Too fast: wait as Retry-After says."),
     (StatusCode::SERVICE_UNAVAILABLE, "The store is away: wait as Retry-After says."),

@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, health, import, simulate, stats, steps, workflows};
+use super::{eta, health, import, incidents, simulate, stats, steps, workflows};
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -17,6 +17,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);
+        incidents::routes(config);
         health::routes(config);
     }
 }

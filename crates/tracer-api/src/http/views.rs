@@ -6,6 +6,7 @@
 
 pub(super) mod eta;
 mod execution;
+mod incident;
 mod regression;
 mod stats;
 mod step;
@@ -19,6 +20,10 @@ pub use eta::EtaView;
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView,
+};
+pub use incident::{
+    AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView, IncidentsView,
+    ResolvedView, ToldView,
 };
 pub use regression::RegressionView;
 pub use stats::{

@@ -8,7 +8,11 @@ use tracer_alert::Verdict;
 use tracer_core::detect::Regression;
 use tracer_core::execution::ExecutionStatus;
 use tracer_core::failure::Failure;
-use tracer_core::record::{ExecutionEnded, ExecutionStarted, Rebaseline, StepEnded, StepStarted};
+use tracer_core::incident::Incident;
+use tracer_core::name::StepName;
+use tracer_core::record::{
+    ChangeIncident, ExecutionEnded, ExecutionStarted, IncidentChange, Rebaseline, StepEnded, StepStarted,
+};
 use tracer_core::step::StepStatus;
 use tracer_core::time::Micros;
 use tracing::{info, warn};
@@ -221,6 +225,28 @@ impl Report {
         self.execution_ended(execution, Some(execution.total), &Cause::default());
     }
 
+    /// Somebody has said something of an incident; who, is their name and no secret.
+    #[expect(clippy::unused_self, reason = "reads as the others do; it is not counted")]
+    pub(super) fn incident_changed(&self, incident: &Incident, change: &ChangeIncident) {
+        let (what, until) = match change.change {
+            IncidentChange::Acknowledge => ("acknowledged", None),
+            IncidentChange::Snooze(until) => ("snoozed", Some(until)),
+            IncidentChange::Resolve => ("resolved", None),
+        };
+        info!(
+            event = "incident",
+            incident_id = %incident.id,
+            kind = incident.cause.kind.as_str(),
+            workflow_name = %incident.cause.workflow,
+            step_name = incident.cause.step.as_ref().map(StepName::as_str),
+            severity = incident.severity.as_str(),
+            what,
+            until = until.map(tracing::field::display),
+            by = change.by.as_deref(),
+            "incident changed by hand"
+        );
+    }
+
     /// A step has a new reference.
     #[expect(clippy::unused_self, reason = "reads as the others do; it is not counted")]
     pub(super) fn rebaselined(&self, step: &Rebaseline) {
@@ -239,7 +265,7 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use tracer_core::ids::{ExecutionId, StepId};
-    use tracer_core::name::{StepName, StepType, WorkflowName};
+    use tracer_core::name::{StepType, WorkflowName};
     use tracer_core::time::Timestamp;
 
     use super::*;

@@ -38,11 +38,6 @@ impl FromQuery for Listing {
     const REPEATED: &'static [&'static str] = &["attribute"];
 
     fn from_pairs(pairs: &Pairs<'_>) -> Result<Self, ApiError> {
-        let severity = |text: &str| match text {
-            "warning" => Some(Severity::Warning),
-            "critical" => Some(Severity::Critical),
-            _ => None,
-        };
         let name = "a name of 1 to 200 characters";
         let time = "a time of RFC 3339, such as 2026-01-31T12:00:00.123Z";
         let duration = "a number of milliseconds, at least 0 and at most 400 days";
@@ -114,6 +109,11 @@ fn key_and_value(text: &str) -> Option<(String, &str)> {
             other => key.push(other),
         }
     }
+}
+
+/// Reads a severity; as it is shown, too.
+pub(in crate::http) fn severity(text: &str) -> Option<Severity> {
+    [Severity::Warning, Severity::Critical].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(text))
 }
 
 /// Reads how many rows a page is to have.
