@@ -182,6 +182,8 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
         "tracer_http_",
         "tracer_in_flight_",
         "tracer_watchdog_",
+        "tracer_notifications_",
+        "tracer_outbox_",
         "workflow_",
         "step_",
         "bottlenecks_",

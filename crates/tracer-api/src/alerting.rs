@@ -2,11 +2,15 @@
 //!
 //! Not here: which settings there are (`config`), and what follows from them (`tracer_core::routing`).
 
+use std::sync::Arc;
+
+use tracer_alert::{Recipient, Restraint};
 use tracer_core::incident::{AlertPlan, FailureRule};
+use tracer_core::notify::Notifier;
 use tracer_core::outbox::ChannelState;
 use tracer_core::repository::RepositoryError;
 use tracer_core::routing::{Alerting, Audience, Channel};
-use tracer_core::time::Timestamp;
+use tracer_core::time::{Micros, Timestamp};
 use wildmatch::WildMatch;
 
 use crate::config::{ChannelSettings, Settings, Target};
@@ -57,6 +61,26 @@ const fn audience(target: &Target) -> Audience {
     }
 }
 
+/// Returns a channel together with what brings it something.
+#[must_use]
+pub fn recipient(settings: &Settings, of: &ChannelSettings, notifier: Arc<dyn Notifier>) -> Recipient {
+    let (grouped, restraint) = match &of.target {
+        Target::SlackWebhook { .. } | Target::SlackBot { .. } => (true, None),
+        Target::Webhook { .. } | Target::Alertmanager { .. } | Target::Log => (false, None),
+        Target::Action { cooldown, per_hour, .. } => {
+            (false, Some(Restraint { cooldown: micros(*cooldown), per_hour: *per_hour }))
+        }
+    };
+    Recipient {
+        channel: channel(of),
+        notifier,
+        interval: Micros::from_f64(1_000_000.0 / of.rate_per_second),
+        grouped,
+        restraint,
+        give_up_after: micros(settings.alerts.give_up_after),
+    }
+}
+
 /// Returns how the channels are that the settings name, in their order; one of which nothing was ever stored is idle.
 /// What is stored of others is of earlier settings, and nobody brings it any more.
 ///
@@ -78,4 +102,38 @@ pub async fn channel_states(tracing: &Tracing, now: Timestamp) -> Result<Vec<Cha
         },
     };
     Ok(set.map(&mut state).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn the_default_settings_are_the_default_plan() {
+        let alerting = alerting(&Settings::defaults().unwrap());
+        assert_eq!(alerting.plan, AlertPlan::default());
+        let channels: Vec<_> = alerting.channels.iter().map(|it| (it.name.as_str(), it.audience)).collect();
+        assert_eq!(channels, [("log", Audience::People)]);
+    }
+
+    #[test]
+    fn people_are_told_what_keeps_state_is_told_all_and_what_acts_is_told_of_openings() {
+        let (url, secret) = (Secret::default(), Secret::default());
+        let channel = String::new();
+        let cooldown = Duration::ZERO;
+        let audiences = [
+            Target::SlackWebhook { url: url.clone() },
+            Target::SlackBot { token: url.clone(), channel: channel.clone(), api_url: channel },
+            Target::Webhook { url: url.clone(), secret: secret.clone() },
+            Target::Log,
+            Target::Alertmanager { url: url.clone() },
+            Target::Action { url, secret, cooldown, per_hour: 1 },
+        ]
+        .map(|target| audience(&target));
+        let people = Audience::People;
+        assert_eq!(audiences, [people, people, people, people, Audience::State, Audience::Action]);
+    }
 }

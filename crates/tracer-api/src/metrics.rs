@@ -271,7 +271,6 @@ impl Metrics {
     }
 
     /// Counts what became of an attempt to tell a channel of a notification.
-    #[expect(clippy::unused_self, reason = "reads as the others do")]
     pub fn notified(&self, channel: &ChannelName, outcome: Outcome) {
         notifications(channel, outcome).increment(1);
     }
@@ -444,7 +443,11 @@ fn describe() {
         "How long the longest overdue had been due when the watchdog looked."
     );
     histogram!("tracer_watchdog_query_duration_seconds", Unit::Seconds, "Time to find what is due.");
-    counter!("tracer_notifications_total", Unit::Count, "Attempts to tell a channel of something, by what became of them.");
+    counter!(
+        "tracer_notifications_total",
+        Unit::Count,
+        "Attempts to tell a channel of something, by what became of them."
+    );
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
     gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");

@@ -17,8 +17,9 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
-    Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted, Idempotency, Outcome,
-    Rebaseline, RecordExecution, Request, StartExecution, StartStep, StepEnded, StepStarted,
+    Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted,
+    Idempotency, Outcome, Rebaseline, RecordExecution, Request, StartExecution, StartStep, StepEnded,
+    StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;

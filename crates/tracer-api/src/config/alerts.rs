@@ -11,6 +11,8 @@ use super::{Fault, values};
 
 /// What may stand between braces in the pattern of a link.
 const PLACEHOLDERS: [&str; 5] = ["workflow", "step", "execution", "incident", "kind"];
+/// Most bytes in the pattern of a link.
+const PATTERN_BYTES: usize = 2_000;
 
 /// How incidents live, and where messages lead.
 #[derive(Clone, Debug, Deserialize)]
@@ -129,6 +131,18 @@ fn link(pattern: &str) -> Result<(), String> {
     }
     if filled.contains(['{', '}']) {
         return Err(format!("has an unknown placeholder; known are {}", known()));
+    }
+    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '<' | '>' | '|' | '"' | '`' | '\\' | '^');
+    if pattern.len() > PATTERN_BYTES || pattern.contains(odd) {
+        return Err(format!(
+            "expected at most {PATTERN_BYTES} characters, each one that an address may have"
+        ));
+    }
+    // A name must not choose where a link leads.
+    let host =
+        pattern.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    if host.contains('{') {
+        return Err("must not have a placeholder before its path".to_owned());
     }
     address(&filled).map(drop)
 }

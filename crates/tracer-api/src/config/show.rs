@@ -33,12 +33,10 @@ fn is_section(value: &Value) -> bool {
 }
 
 fn line(text: &mut String, layers: &Layers, dotted: &str, key: &str, value: &Value) {
-    let shown = match value {
-        Value::Array(entries) if dotted == "channel" => {
-            Value::Array(entries.iter().map(without_secrets).collect())
-        }
-        value if SECRETS.contains(&dotted) => redacted(value),
-        value => value.clone(),
+    let shown = match value.as_array().filter(|_| dotted == "channel") {
+        Some(channels) => Value::Array(channels.iter().map(without_secrets).collect()),
+        None if SECRETS.contains(&dotted) => redacted(value),
+        None => value.clone(),
     };
     match layers.changed(dotted) {
         Some(source) => put(text, format_args!("{key} = {shown}  # from {source}\n")),

@@ -176,7 +176,8 @@ fn of(kind: &'static str, store: Option<StoreHealth>, told: Option<Told>) -> Hea
         workflows_over_step_limit: store.workflows_over_step_limit,
     });
     let status = if store.is_some() { Condition::Healthy } else { Condition::Unhealthy };
-    let (outbox, channels) = told.map_or((None, BTreeMap::new()), |(outbox, channels)| (Some(outbox), channels));
+    let (outbox, channels) =
+        told.map_or((None, BTreeMap::new()), |(outbox, channels)| (Some(outbox), channels));
     // Not to know what waits is no better than that it does.
     let waiting = outbox.as_ref().map_or(Condition::Degraded, |check| check.status);
     let parts = [Some(status), writer.as_ref().map(|c| c.status), baselines.as_ref().map(|c| c.status)];

@@ -22,8 +22,8 @@ pub use execution::{
     ExecutionsView, ImportedView, SimulatedView,
 };
 pub use incident::{
-    AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView, IncidentsView,
-    ResolvedView, ToldView,
+    AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView,
+    IncidentsView, ResolvedView, ToldView,
 };
 pub use regression::RegressionView;
 pub use stats::{

@@ -62,9 +62,11 @@ impl DatabaseGauges {
     /// Takes how many incidents fire; of what has none, 0 is shown.
     #[expect(clippy::cast_precision_loss, reason = "so many incidents never fire")]
     pub(super) fn set_firing(&mut self, at: Instant, counts: &[FiringCount]) {
-        let labels = |kind: IncidentKind, severity: Severity| [kind.as_str().into(), severity.as_str().into()];
+        let labels =
+            |kind: IncidentKind, severity: Severity| [kind.as_str().into(), severity.as_str().into()];
         let severities = [Severity::Warning, Severity::Critical];
-        let none = IncidentKind::ALL.into_iter().flat_map(|kind| severities.map(|bad| (labels(kind, bad), 0.0)));
+        let none =
+            IncidentKind::ALL.into_iter().flat_map(|kind| severities.map(|bad| (labels(kind, bad), 0.0)));
         let some = counts.iter().map(|count| (labels(count.kind, count.severity), count.incidents as f64));
         self.firing.set(at, none.chain(some));
     }

@@ -49,7 +49,8 @@ impl<const N: usize> Gauge<N> {
         let Self { name, help, .. } = self;
         put(text, format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
         for (values, number) in by_label {
-            let escaped = |value: &String| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let escaped =
+                |value: &String| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let pairs = self.labels.iter().zip(values);
             let pairs: Vec<String> =
                 pairs.map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();

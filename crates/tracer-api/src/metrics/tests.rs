@@ -1,3 +1,5 @@
+use tracer_core::incident::IncidentKind;
+
 use super::*;
 use crate::config::Settings;
 
@@ -14,6 +16,18 @@ fn with_metrics<T>(run: impl FnOnce(&Metrics) -> T) -> T {
 
 fn workflow(name: &str) -> WorkflowName {
     WorkflowName::new(name).unwrap()
+}
+
+fn channel(name: &str, pending: u64) -> ChannelState {
+    ChannelState {
+        channel: ChannelName::new(name).unwrap(),
+        pending,
+        oldest: (pending > 0).then(|| Timestamp::from_millis(1_000)),
+        refused: 0,
+        failures: 0,
+        last_fault: None,
+        last_sent_at: None,
+    }
 }
 
 fn end_step(metrics: &Metrics, name: &str, step: &str, millis: u64, severity: Option<Severity>) {
@@ -102,6 +116,10 @@ fn the_scrape_stays_below_two_megabytes_with_any_names() {
                 Instant::now(),
                 &(0..600).map(|n| (workflow(&format!("{filler}{n}")), 7)).collect::<Vec<_>>(),
             );
+            let channels: Vec<_> =
+                (0..50).map(|n| channel(&format!("{}{n:02}", "c".repeat(62)), 7)).collect();
+            metrics.set_outbox(Instant::now(), &channels, Timestamp::from_millis(1_234_567));
+            metrics.set_firing(Instant::now(), &[]);
             let bytes = metrics.render(Instant::now()).len();
             println!("{bytes} bytes with names of {} bytes", filler.len());
             assert!(bytes < 2_000_000, "{bytes} bytes with names like {filler}");
@@ -141,6 +159,54 @@ fn active_workflows_vanish_when_none_runs_and_when_the_number_is_old() {
         assert_eq!(shown(now + Duration::from_secs(31)), [""; 0]);
         metrics.set_active(now, &[]);
         assert_eq!(shown(now), [""; 0]);
+    });
+}
+
+#[test]
+fn what_fires_and_what_waits_is_shown_even_if_it_is_nothing_until_it_is_old() {
+    with_metrics(|metrics| {
+        let now = Instant::now();
+        let counts =
+            [FiringCount { kind: IncidentKind::SlowStep, severity: Severity::Critical, incidents: 3 }];
+        metrics.set_firing(now, &counts);
+        metrics.set_outbox(now, &[channel("log", 0), channel("slack", 2)], Timestamp::from_millis(3_500));
+        let mine = |line: &&str| line.starts_with("tracer_incidents") || line.starts_with("tracer_outbox");
+        let shown = |at: Instant| metrics.render(at).lines().filter(mine).collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!(shown(now), @r#"
+        tracer_incidents_firing{kind="failure_rate",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="failure_rate",severity="WARNING"} 0
+        tracer_incidents_firing{kind="regression",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="regression",severity="WARNING"} 0
+        tracer_incidents_firing{kind="slow_step",severity="CRITICAL"} 3
+        tracer_incidents_firing{kind="slow_step",severity="WARNING"} 0
+        tracer_incidents_firing{kind="stalled_execution",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="stalled_execution",severity="WARNING"} 0
+        tracer_incidents_firing{kind="stuck_step",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="stuck_step",severity="WARNING"} 0
+        tracer_outbox_pending{channel="log"} 0
+        tracer_outbox_pending{channel="slack"} 2
+        tracer_outbox_oldest_seconds{channel="log"} 0
+        tracer_outbox_oldest_seconds{channel="slack"} 2.5
+        "#);
+        assert_eq!(shown(now + Duration::from_secs(31)), "");
+    });
+}
+
+#[test]
+fn notifications_are_counted_by_channel_and_outcome_from_zero_on() {
+    with_metrics(|metrics| {
+        metrics.set_outbox(Instant::now(), &[channel("ops", 0)], Timestamp::from_millis(0));
+        let ops = ChannelName::new("ops").unwrap();
+        metrics.notified(&ops, Outcome::Sent);
+        metrics.notified(&ops, Outcome::Sent);
+        metrics.notified(&ops, Outcome::InDoubt);
+        insta::assert_snapshot!(lines(metrics, "tracer_notifications_total"), @r#"
+        tracer_notifications_total{channel="ops",outcome="dropped"} 0
+        tracer_notifications_total{channel="ops",outcome="in_doubt"} 1
+        tracer_notifications_total{channel="ops",outcome="refused"} 0
+        tracer_notifications_total{channel="ops",outcome="retried"} 0
+        tracer_notifications_total{channel="ops",outcome="sent"} 2
+        "#);
     });
 }
 

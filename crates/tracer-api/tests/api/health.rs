@@ -13,6 +13,9 @@ async fn a_service_that_is_well_says_so() {
         "store": {"status": "healthy", "kind": "embedded SQLite"},
         "writer": {"status": "healthy", "detail": null, "queued": 0, "capacity": 4096},
         "baselines": {"status": "healthy", "workflows_over_step_limit": 0},
+        "outbox": {"status": "healthy", "pending": 0, "oldest_age_ms": null},
+        "channel:log": {"status": "healthy", "pending": 0, "oldest_age_ms": null, "failures": 0, "refused": 0,
+            "last_sent_at": null, "last_fault": null},
     }});
     assert_eq!(service.get("/health").await.expect(200), expected);
 }

@@ -8,6 +8,7 @@ mod health;
 mod helpers;
 mod import;
 mod in_flight;
+mod incidents;
 mod metrics;
 mod openapi;
 mod readme;

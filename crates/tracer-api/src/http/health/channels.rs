@@ -46,13 +46,13 @@ pub(super) struct ChannelCheck {
     /// When it last took one.
     last_sent_at: Option<Time>,
     /// Why it last failed or refused.
-    last_fault: Option<Fault>,
+    last_fault: Option<ChannelFault>,
 }
 
 /// A delivery that failed.
 #[derive(Serialize, ToSchema)]
 #[schema(title = "Fault of a channel")]
-pub(super) struct Fault {
+pub(super) struct ChannelFault {
     /// When.
     at: Time,
     /// Why.
@@ -77,7 +77,7 @@ pub(super) fn of(states: Vec<ChannelState>, now: Timestamp) -> (OutboxCheck, BTr
             failures: state.failures,
             refused: state.refused,
             last_sent_at: state.last_sent_at.map(Time),
-            last_fault: state.last_fault.map(|(at, reason)| Fault { at: Time(at), reason }),
+            last_fault: state.last_fault.map(|(at, reason)| ChannelFault { at: Time(at), reason }),
         };
         (format!("channel:{}", state.channel), check)
     };
@@ -109,12 +109,22 @@ mod tests {
     #[test]
     fn a_channel_is_degraded_by_failures_and_refusals_and_the_outbox_by_what_is_late() {
         let now = Timestamp::from_millis(1_000_000);
-        let due = |millis: i64| ChannelState { pending: 2, oldest: Some(Timestamp::from_millis(millis)), ..state("b") };
+        let due = |millis: i64| ChannelState {
+            pending: 2,
+            oldest: Some(Timestamp::from_millis(millis)),
+            ..state("b")
+        };
         let shown = |states: Vec<ChannelState>| {
             let (outbox, channels) = of(states, now);
             let channels: Vec<String> =
                 channels.into_iter().map(|(name, check)| format!("{name} {:?}", check.status)).collect();
-            format!("{:?} {} {:?}; {}", outbox.status, outbox.pending, outbox.oldest_age_ms, channels.join(", "))
+            format!(
+                "{:?} {} {:?}; {}",
+                outbox.status,
+                outbox.pending,
+                outbox.oldest_age_ms,
+                channels.join(", ")
+            )
         };
         let lines = [
             shown(Vec::new()),

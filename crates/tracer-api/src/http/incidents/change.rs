@@ -40,7 +40,7 @@ struct Snooze {
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-31T13:00:00Z")]
     until: Option<String>,
     /// How long from now: above 0, at most 30 days.
-    #[schema(minimum = 0, maximum = 2_592_000_000_f64, example = 3_600_000)]
+    #[schema(exclusive_minimum = 0, maximum = 2_592_000_000_f64, example = 3_600_000)]
     duration_ms: Option<f64>,
     /// Who: 1 to 200 characters; the name of the API key, if it is left out.
     #[schema(example = "ada")]

@@ -208,7 +208,9 @@ impl From<Incident> for IncidentView {
             example_workflow_id: incident.worst.execution,
             example_step_id: incident.worst.step,
             simulated: incident.simulated,
-            acknowledged: incident.acknowledged.map(|said| AcknowledgedView { at: Time(said.at), by: said.by }),
+            acknowledged: incident
+                .acknowledged
+                .map(|said| AcknowledgedView { at: Time(said.at), by: said.by }),
             snoozed_until: incident.snoozed_until.map(Time),
             resolved: incident.resolved.map(|end| ResolvedView { at: Time(end.at), by: end.by }),
             told: incident.told.map(|told| ToldView {

@@ -113,7 +113,9 @@ fn key_and_value(text: &str) -> Option<(String, &str)> {
 
 /// Reads a severity; as it is shown, too.
 pub(in crate::http) fn severity(text: &str) -> Option<Severity> {
-    [Severity::Warning, Severity::Critical].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(text))
+    [Severity::Warning, Severity::Critical]
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(text))
 }
 
 /// Reads how many rows a page is to have.
