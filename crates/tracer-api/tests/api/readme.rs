@@ -1,4 +1,4 @@
-//! README's walk and samples work as they are written.
+//! README's walk, and the samples of all documents, work as they are written.
 
 use std::process::Command;
 
@@ -7,17 +7,19 @@ use tracer_api::config::{Settings, Sources};
 use super::helpers::start;
 
 const README: &str = include_str!("../../../../README.md");
+const ALERTS: &str = include_str!("../../../../docs/alerts.md");
+const DETECTION: &str = include_str!("../../../../docs/detection.md");
 
 /// Returns the blocks of one language, in order.
-fn blocks(language: &str) -> Vec<&'static str> {
+fn blocks(document: &'static str, language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
-    README.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    document.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quick_start_works_by_copy_and_paste() {
     let service = start().await;
-    let walk: Vec<&str> = blocks("sh").into_iter().filter(|block| block.contains("curl")).collect();
+    let walk: Vec<&str> = blocks(README, "sh").into_iter().filter(|block| block.contains("curl")).collect();
     assert!(walk.len() >= 4, "README has lost its walk");
     let script = walk.join("\n").replace("localhost:8000", &service.address.to_string());
     let ran = tokio::task::spawn_blocking(move || Command::new("sh").args(["-euc", &script]).output());
@@ -31,6 +33,8 @@ async fn the_quick_start_works_by_copy_and_paste() {
         "\"factor\":5.0",
         "\"historical_avg_ms\":420",
         "\"rebaselined\"",
+        "\"acknowledged\":{",
+        "\"by\":\"hand\"",
     ];
     for shown in shown {
         assert!(text.contains(shown), "{shown} is missing in {text}");
@@ -42,11 +46,15 @@ async fn the_quick_start_works_by_copy_and_paste() {
 #[test]
 fn the_samples_of_settings_can_be_loaded() {
     let folder = tempfile::tempdir().unwrap();
-    let samples = blocks("toml");
-    assert!(!samples.is_empty());
+    let samples: Vec<&str> =
+        [README, ALERTS, DETECTION].into_iter().flat_map(|document| blocks(document, "toml")).collect();
+    assert!(samples.len() >= 4, "the documents have lost their samples");
     for (at, sample) in samples.into_iter().chain([tracer_api::config::DEFAULTS]).enumerate() {
         let file = folder.path().join(format!("{at}.toml"));
         std::fs::write(&file, sample).unwrap();
-        Settings::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        // What a file leaves to the environment.
+        let env = [("SLACK_BOT_TOKEN", "xoxb-1"), ("SLACK_CHANNEL", "#ops")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Settings::load(&Sources { file: Some(file), env, ..Sources::default() }).unwrap();
     }
 }
