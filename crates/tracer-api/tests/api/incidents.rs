@@ -239,8 +239,6 @@ async fn what_is_none_and_what_is_out_of_bounds_is_refused() {
     ] {
         service.get(&format!("/incidents?{query}")).await.problem(400);
     }
-    let workflows = service.get("/stats?limit=1").await.expect(200);
-    assert_eq!(workflows["next_cursor"], Value::Null);
     let days = |days: u64| days * 86_400_000;
     for (body, at_fault) in [
         (json!({}), "/until"),
