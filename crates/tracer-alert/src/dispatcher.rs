@@ -61,8 +61,6 @@ pub struct Recipient {
     pub notifier: Arc<dyn Notifier>,
     /// Least time between two deliveries.
     pub interval: Micros,
-    /// Whether it is told of what one execution opens in one go.
-    pub grouped: bool,
     /// How often it may be told of openings.
     pub restraint: Option<Restraint>,
     /// After so long without success a notification is set aside.
@@ -265,7 +263,7 @@ impl Turn<'_> {
         }
         while self.may_send(stop).await {
             let now = self.now();
-            let Some(delivery) = repository.take(&self.lease, now, self.recipient.grouped).await? else {
+            let Some(delivery) = repository.take(&self.lease, now, self.recipient.channel.grouped).await? else {
                 break;
             };
             if !self.deliver(&delivery).await? {

@@ -47,6 +47,7 @@ pub fn channel(settings: &ChannelSettings) -> Channel {
         severity: settings.severity,
         kinds: settings.kinds.clone(),
         quiet: settings.quiet.clone(),
+        grouped: matches!(settings.target, Target::SlackWebhook { .. } | Target::SlackBot { .. }),
     }
 }
 
@@ -64,18 +65,20 @@ const fn audience(target: &Target) -> Audience {
 /// Returns a channel together with what brings it something.
 #[must_use]
 pub fn recipient(settings: &Settings, of: &ChannelSettings, notifier: Arc<dyn Notifier>) -> Recipient {
-    let (grouped, restraint) = match &of.target {
-        Target::SlackWebhook { .. } | Target::SlackBot { .. } => (true, None),
-        Target::Webhook { .. } | Target::Alertmanager { .. } | Target::Log => (false, None),
+    let restraint = match &of.target {
+        Target::SlackWebhook { .. }
+        | Target::SlackBot { .. }
+        | Target::Webhook { .. }
+        | Target::Alertmanager { .. }
+        | Target::Log => None,
         Target::Action { cooldown, per_hour, .. } => {
-            (false, Some(Restraint { cooldown: micros(*cooldown), per_hour: *per_hour }))
+            Some(Restraint { cooldown: micros(*cooldown), per_hour: *per_hour })
         }
     };
     Recipient {
         channel: channel(of),
         notifier,
         interval: Micros::from_f64(1_000_000.0 / of.rate_per_second),
-        grouped,
         restraint,
         give_up_after: micros(settings.alerts.give_up_after),
     }

@@ -70,6 +70,9 @@ pub struct Channel {
     pub kinds: BTreeSet<IncidentKind>,
     /// When only what is CRITICAL.
     pub quiet: Option<QuietHours>,
+    /// Whether it is told together of what one execution opens, and of what ends together: both wait a moment for
+    /// others.
+    pub grouped: bool,
 }
 
 impl Channel {
@@ -138,10 +141,8 @@ impl Alerting {
         wanting.map(move |channel| {
             let quiet = channel.quiet.as_ref().filter(|_| incident.severity < Severity::Critical);
             let held_until = quiet.and_then(|quiet| quiet.end_after(now));
-            // People are told together of what one execution opens, and of what ends together; who keeps state
-            // groups by itself.
             let may_be_many = matches!(event.transition, Transition::Opened | Transition::Resolved);
-            let waits = channel.audience == Audience::People && may_be_many;
+            let waits = channel.grouped && may_be_many;
             let at_once = if waits { now + self.plan.group_wait } else { now };
             NewNotification {
                 channel: channel.name.clone(),
@@ -183,6 +184,7 @@ mod tests {
             severity: Severity::Warning,
             kinds: BTreeSet::new(),
             quiet: None,
+            grouped: audience == Audience::People,
         }
     }
 

@@ -166,6 +166,7 @@ fn simulate(runs: &[Run], view: View, steps: StepPolicy, faults: &[Fault]) -> Re
         severity: Severity::Warning,
         kinds: BTreeSet::new(),
         quiet: None,
+        grouped: true,
     };
     let alerting = Alerting { channels: vec![people], ..Alerting::default() };
     let policy = Policy::new(steps, []).with_alerting(alerting);

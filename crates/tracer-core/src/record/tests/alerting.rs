@@ -38,6 +38,7 @@ fn channel(name: &str, audience: Audience) -> Channel {
         severity: Severity::Warning,
         kinds: BTreeSet::new(),
         quiet: None,
+        grouped: false,
     }
 }
 
