@@ -2,6 +2,8 @@
 //!
 //! Settings become a store, the store a service, the service a server; what runs beside it stops with it.
 
+mod channels;
+
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
@@ -12,12 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracer_alert::{AbandonedExecutions, Watchdog};
+use tracer_alert::{AbandonedExecutions, Dispatcher, Watchdog};
 use tracer_core::chain::Chain;
+use tracer_core::clock::Clock as _;
 use tracer_core::detect::Policy;
+use tracer_core::notify::ChannelName;
 use tracer_core::repository::{Repository, Retention};
+use tracer_core::routing::Audience;
 use tracer_core::time::Micros;
-use tracer_store::{Location, OpenError, StoreConfig, WriterConfig};
+use tracer_store::{Location, OpenError, StoreConfig, SystemClock, WriterConfig};
 
 use crate::auth::check_exposure;
 use crate::background::Background;
@@ -29,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::policy::policy;
 use crate::recording::Tracing;
 use crate::state::AppState;
-use crate::{shutdown, telemetry};
+use crate::{notify_test, shutdown, telemetry};
 
 /// Most running steps and executions that are looked at at once, and the part of the writer's queue that they may fill.
 const LOOKS: usize = 256;
@@ -79,8 +84,9 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let listeners = bind(&addresses)?;
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let app = App::new(&settings, store, policy, metrics, stop.clone());
+    let app = App::new(&settings, store, policy, metrics, stop.clone())?;
     let mut tasks = app.background.clone().spawn(&stop);
+    let dispatcher = tokio::spawn(Arc::clone(&app.dispatcher).run(stop.clone()));
     tasks.spawn(upkeep(Arc::clone(&app.frame), stop.clone()));
     let server = http::server(&settings, listeners, Arc::clone(&app.frame), routes::over(app.state.clone()))?;
     let handle = server.handle();
@@ -94,6 +100,10 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(event = "listening", address = %settings.listen, store = kind, "listening");
     let served = server.await;
     stop.cancel();
+    // What is on its way to a channel is settled while the store is open: otherwise it would be told again.
+    if tokio::time::timeout(settings.server.shutdown_deadline, dispatcher).await.is_err() {
+        tracing::warn!(event = "stopping", "a channel took too long, and may be told the same again");
+    }
     finish(&app, settings.server.shutdown_deadline).await;
     settle(tasks).await;
     tracing::info!(event = "stopped", "stopped");
@@ -109,24 +119,29 @@ pub struct App {
     pub frame: Arc<Frame>,
     /// What runs beside them.
     pub background: Background,
+    /// Brings people what is in the outbox.
+    pub dispatcher: Arc<Dispatcher>,
 }
 
 impl App {
     /// Puts a service together over a store that is open. Nothing runs yet.
-    #[must_use]
+    ///
+    /// # Errors
+    /// If a channel cannot be used as it is set.
     pub fn new(
         settings: &Settings,
         store: Arc<dyn Repository>,
         policy: Arc<Policy>,
         metrics: Arc<Metrics>,
         stopping: CancellationToken,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let tracing = Tracing::new(Arc::clone(&store), policy, Arc::clone(&metrics));
         let retention = Retention {
             detail: micros(settings.retention.detail),
             aggregates: micros(settings.retention.aggregates),
         };
         let silence = micros(settings.retention.abandoned_after);
+        let dispatcher = dispatcher(settings, Arc::clone(&store), Arc::clone(&metrics))?;
         let background = Background {
             abandoned: Arc::new(AbandonedExecutions::new(Arc::clone(&store), silence)),
             watchdog: Arc::new(Watchdog::new(store, LOOKS.min(settings.store.queue / LOOKS_SHARE))),
@@ -136,12 +151,49 @@ impl App {
             retention,
             refresh: settings.metrics.refresh,
         };
-        Self {
+        Ok(Self {
             state: AppState { tracing, simulate: settings.simulate, stopping },
             frame: Arc::new(Frame::new(settings, metrics)),
             background,
-        }
+            dispatcher: Arc::new(dispatcher),
+        })
     }
+}
+
+fn dispatcher(
+    settings: &Settings,
+    store: Arc<dyn Repository>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Dispatcher> {
+    let recipients = channels::recipients(settings, store.clock())?;
+    // Replicas on one machine, and one that is started again, are told apart.
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    let holder = format!("{host} pid {} {:08x}", std::process::id(), rand::random::<u32>());
+    let report = Arc::new(move |channel: &ChannelName, outcome| metrics.notified(channel, outcome));
+    Ok(Dispatcher::new(store, holder, micros(settings.alerts.lease), recipients, report))
+}
+
+/// Tells one channel of an incident that there is not, and that it is over.
+///
+/// # Errors
+/// If there is no such channel, or it does not take it.
+pub async fn notify_test(settings: Settings, channel: &str) -> anyhow::Result<()> {
+    let _log = telemetry::start(&settings.log, telemetry::Destination::Stderr)?;
+    let recipients = channels::recipients(&settings, Arc::new(SystemClock))?;
+    let named = recipients.iter().find(|one| one.channel.name.as_str() == channel);
+    let recipient = named.with_context(|| {
+        let names: Vec<&str> = recipients.iter().map(|one| one.channel.name.as_str()).collect();
+        format!("there is no channel {channel}; there are: {}", names.join(", "))
+    })?;
+    let (opened, over) = notify_test::deliveries(SystemClock.now());
+    let receipt = recipient.notifier.deliver(&opened).await.map_err(notify_test::explained)?;
+    say(format_args!("{channel} took a test incident{}.", notify_test::answered(&receipt)));
+    if recipient.channel.audience != Audience::Action {
+        let over = notify_test::after(over, &receipt);
+        recipient.notifier.deliver(&over).await.map_err(notify_test::explained)?;
+        say(format_args!("{channel} took its end."));
+    }
+    Ok(())
 }
 
 /// Brings the database's schema up to date.

@@ -14,6 +14,7 @@ Examples:
   DATABASE_URL=postgres://HOST/DATABASE tracer    serve over PostgreSQL
   tracer --set detection.min_samples=20           change any setting of config/tracer.toml
   tracer check-config                             show the settings in effect, secrets redacted
+  tracer notify-test slack                        see that what is told arrives
   tracer import runs/ traces.jsonl                record the executions in these files
 
 Every setting can also come from ./tracer.toml or the environment: TRACER_, section, key
@@ -40,6 +41,12 @@ pub(crate) enum Command {
     Migrate,
     /// Record executions that other systems have run
     Import(ImportCommand),
+    /// Tell a channel of an incident that there is not, to see that it arrives
+    NotifyTest {
+        /// The channel's name in the settings: `slack`, `log`, or that of a `[[channel]]`
+        #[arg(value_name = "CHANNEL")]
+        channel: String,
+    },
     /// Show the settings in effect and where each came from, or say what is wrong with them
     CheckConfig,
 }

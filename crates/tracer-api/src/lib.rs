@@ -12,6 +12,7 @@ pub mod http;
 pub mod import;
 pub mod labels;
 pub mod metrics;
+mod notify_test;
 pub mod policy;
 pub mod rate_limit;
 pub mod recording;

@@ -42,6 +42,7 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
         Command::Serve => runtime.block_on(app::serve(settings)),
         Command::Migrate => runtime.block_on(app::migrate(settings)),
         Command::Import(arguments) => runtime.block_on(app::import(settings, arguments.into())),
+        Command::NotifyTest { channel } => runtime.block_on(app::notify_test(settings, &channel)),
         Command::CheckConfig => {
             show(&settings);
             // What `serve` would refuse before it binds.

@@ -35,6 +35,9 @@ pub struct AlertSettings {
     /// How long an opening waits for others of the same execution.
     #[serde(deserialize_with = "values::duration")]
     pub group_wait: Duration,
+    /// How long a replica that died keeps its channels from the others.
+    #[serde(deserialize_with = "values::duration")]
+    pub lease: Duration,
     /// The share of failures that is borne in any case, from 0 to 1.
     pub failure_rate: f64,
     /// How far back failures are counted.
@@ -77,10 +80,11 @@ impl AlertSettings {
         let between = [
             ("resolve_after", self.resolve_after, second, DAY * 30),
             ("reopen_within", self.reopen_within, Duration::ZERO, DAY * 30),
-            ("stale_after", self.stale_after, MINUTE, DAY * 365),
-            ("repeat_interval", self.repeat_interval, MINUTE, DAY * 365),
+            ("stale_after", self.stale_after, second, DAY * 365),
+            ("repeat_interval", self.repeat_interval, second, DAY * 365),
             ("group_wait", self.group_wait, Duration::ZERO, MINUTE),
-            ("failure_window", self.failure_window, MINUTE, DAY * 30),
+            ("lease", self.lease, second, MINUTE * 5),
+            ("failure_window", self.failure_window, second, DAY * 30),
             ("give_up_after", self.give_up_after, MINUTE, DAY * 30),
         ];
         for (key, value, least, most) in between {

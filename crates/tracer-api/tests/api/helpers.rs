@@ -7,6 +7,7 @@ use actix_web::dev::ServerHandle;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tracer_alert::Dispatcher;
 use tracer_api::app::App;
 use tracer_api::background::Background;
 use tracer_api::config::Settings;
@@ -22,6 +23,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) background: Background,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) stopping: CancellationToken,
     handle: ServerHandle,
     client: Client,
@@ -94,13 +96,14 @@ pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy:
     let store = tracer_store::open(&config, Arc::clone(&policy)).await.unwrap();
     let metrics = Arc::new(Metrics::install(&settings.metrics).unwrap());
     let stopping = CancellationToken::new();
-    let app = App::new(settings, store, policy, metrics, stopping.clone());
+    let app = App::new(settings, store, policy, metrics, stopping.clone()).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let server = http::server(settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
-    Service { address, clock, background: app.background, stopping, handle, client: Client::new() }
+    let (background, dispatcher) = (app.background, app.dispatcher);
+    Service { address, clock, background, dispatcher, stopping, handle, client: Client::new() }
 }
 
 impl Service {
