@@ -8,8 +8,19 @@
 mod abandoned;
 mod backoff;
 mod dispatcher;
+#[cfg(test)]
+mod fake_server;
+mod http;
+mod links;
+#[cfg(test)]
+mod samples;
+mod slack;
 mod watchdog;
+mod words;
 
 pub use abandoned::AbandonedExecutions;
 pub use dispatcher::{Dispatcher, Outcome, OutcomeReport, Recipient, Restraint};
+pub use http::{Http, SetupError, client_builder};
+pub use links::{IncidentLinks, LinkError, Links, Runbook};
+pub use slack::{SLACK_TIMEOUT, SlackBot, SlackWebhook};
 pub use watchdog::{Round, Verdict, Watchdog};
