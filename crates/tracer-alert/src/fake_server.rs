@@ -148,7 +148,10 @@ impl Shared {
                 if slow {
                     self.released.acquire().await.unwrap().forget();
                 }
-                let mut head = format!("HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+                let mut head = format!(
+                    "HTTP/1.1 {status} So\r\nconnection: close\r\ncontent-length: {}\r\n",
+                    body.len()
+                );
                 for (name, value) in headers {
                     head += &format!("{name}: {value}\r\n");
                 }

@@ -100,7 +100,8 @@ impl Http {
     /// # Errors
     /// [`SetupError::Client`] if TLS cannot be set up.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let builder = client_builder()?.user_agent(USER_AGENT).redirect(Policy::none()).pool_idle_timeout(IDLE);
+        let builder =
+            client_builder()?.user_agent(USER_AGENT).redirect(Policy::none()).pool_idle_timeout(IDLE);
         let client = builder.build().map_err(|error| SetupError::Client(error.into()))?;
         Ok(Self { client, clock })
     }
@@ -153,8 +154,7 @@ impl Http {
 impl Answer {
     /// Returns whether it may be otherwise the next time.
     pub(crate) fn is_transient(&self) -> bool {
-        let again =
-            [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         self.status.is_server_error() || again.contains(&self.status)
     }
 
@@ -269,7 +269,9 @@ mod tests {
     #[tokio::test]
     async fn retry_after_is_seconds_or_a_date() {
         let mut told = Vec::new();
-        for value in ["3", " 120 ", "Sat, 31 Jan 2026 12:01:30 GMT", "Sat, 31 Jan 2026 11:00:00 GMT", "soon", "-1"] {
+        for value in
+            ["3", " 120 ", "Sat, 31 Jan 2026 12:01:30 GMT", "Sat, 31 Jan 2026 11:00:00 GMT", "soon", "-1"]
+        {
             let answer = answer_to(Play::status(429).header("retry-after", value)).await.unwrap();
             told.push(answer.retry_after.map(|wait| wait.as_millis() / 1_000));
         }
@@ -282,11 +284,15 @@ mod tests {
         for play in [Play::Silence, Play::HangUp, Play::Garbage] {
             let error = answer_to(play).await.unwrap_err();
             let chain = tracer_core::chain::Chain(&error).to_string();
-            assert!(matches!(error, NotifyError::Transient { .. }) && !chain.contains("127.0.0.1"), "{chain}");
+            assert!(
+                matches!(error, NotifyError::Transient { .. }) && !chain.contains("127.0.0.1"),
+                "{chain}"
+            );
             told += &format!("{}\n", error.reason());
         }
         let closed = address("http://127.0.0.1:9/secret").unwrap();
-        let error = http().post(&closed, HeaderMap::new(), Vec::new(), Duration::from_secs(20)).await.unwrap_err();
+        let error =
+            http().post(&closed, HeaderMap::new(), Vec::new(), Duration::from_secs(20)).await.unwrap_err();
         assert!(!tracer_core::chain::Chain(&error).to_string().contains("secret"));
         told += error.reason();
         insta::assert_snapshot!(told, @"
@@ -313,7 +319,9 @@ mod tests {
 
     #[test]
     fn only_http_is_an_address() {
-        for wrong in ["", "hooks.slack.com/x", "ftp://host/x", "file:///etc/passwd", "https://", "javascript:x"] {
+        for wrong in
+            ["", "hooks.slack.com/x", "ftp://host/x", "file:///etc/passwd", "https://", "javascript:x"]
+        {
             assert!(address(wrong).is_err(), "{wrong}");
         }
         assert!(address(" https://user:pw@host/x ").is_ok());

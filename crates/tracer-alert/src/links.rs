@@ -196,7 +196,8 @@ impl Pattern {
         let start = parts.next().unwrap_or_default();
         let mut rest = Vec::new();
         for part in parts {
-            let named = part.split_once('}').and_then(|(name, after)| Some((Placeholder::parse(name)?, after)));
+            let named =
+                part.split_once('}').and_then(|(name, after)| Some((Placeholder::parse(name)?, after)));
             let (placeholder, after) = named.ok_or_else(|| LinkError::Placeholder { pattern: pattern() })?;
             rest.push((placeholder, after.to_owned()));
         }

@@ -5,7 +5,8 @@ use tracer_core::cohort::Cohort;
 use tracer_core::detect::{Bottleneck, Regression, Severity, VerdictKind};
 use tracer_core::ids::ExecutionId;
 use tracer_core::incident::{
-    Acknowledgement, AlertPlan, Cause, Evidence, FailureRate, Finding, Incident, IncidentKind, ResolvedBy, Transition,
+    Acknowledgement, AlertPlan, Cause, Evidence, FailureRate, Finding, Incident, IncidentKind, ResolvedBy,
+    Transition,
 };
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::notify::{Delivery, Notification, Posted};
@@ -39,8 +40,7 @@ fn open(kind: IncidentKind, step: Option<&str>, finding: Finding) -> Incident {
     let workflow = WorkflowName::new("etl").unwrap();
     let step = step.map(|name| StepName::new(name).unwrap());
     let cause = Cause { kind, workflow, step, cohort: Cohort::default() };
-    let found =
-        Evidence { execution: execution(1), step: cause.step.as_ref().map(|_| step_id(1)), finding };
+    let found = Evidence { execution: execution(1), step: cause.step.as_ref().map(|_| step_id(1)), finding };
     let lasts = matches!(kind, IncidentKind::StuckStep | IncidentKind::StalledExecution);
     Incident::open(cause, found, lasts, false, false, NOON, &PLAN).0
 }
@@ -55,8 +55,7 @@ fn too_long(severity: Severity, kind: VerdictKind, duration: Micros, samples: u6
 
 /// A step of one workflow took five times as long as 212 runs of its cohort.
 pub(crate) fn slow() -> Incident {
-    let mut finding =
-        too_long(Severity::Warning, VerdictKind::SlowStep, Micros::from_millis(2_100), 212);
+    let mut finding = too_long(Severity::Warning, VerdictKind::SlowStep, Micros::from_millis(2_100), 212);
     if let Finding::TooLong(verdict) = &mut finding {
         verdict.cohort = cohort(&[("version", "3"), ("input_bytes", "1 MiB to 2 MiB")]);
     }
@@ -157,15 +156,7 @@ pub(crate) fn mean(mut incident: Incident, text: &str) -> Incident {
 }
 
 pub(crate) fn notification(id: i64, transition: Transition, incident: Incident) -> Notification {
-    Notification {
-        id,
-        transition,
-        loud: true,
-        incident,
-        created_at: NOON,
-        attempts: 0,
-        held: false,
-    }
+    Notification { id, transition, loud: true, incident, created_at: NOON, attempts: 0, held: false }
 }
 
 pub(crate) fn delivery(transition: Transition, incident: Incident) -> Delivery {

@@ -172,11 +172,12 @@ mod tests {
 
     #[test]
     fn lengths_are_told_in_their_two_largest_units() {
-        let told: Vec<String> = [0, 999, 1_000, 420_000, 999_499, 999_999, 1_500_000, 59_949_000, 59_990_000, 83_400_000]
-            .into_iter()
-            .chain([3_599_900_000, 4_000_000_000, 86_399_900_000, 200_000_000_000])
-            .map(|micros| duration(Micros::new(micros)))
-            .collect();
+        let told: Vec<String> =
+            [0, 999, 1_000, 420_000, 999_499, 999_999, 1_500_000, 59_949_000, 59_990_000, 83_400_000]
+                .into_iter()
+                .chain([3_599_900_000, 4_000_000_000, 86_399_900_000, 200_000_000_000])
+                .map(|micros| duration(Micros::new(micros)))
+                .collect();
         assert_eq!(
             told.join(", "),
             "0 µs, 999 µs, 1 ms, 420 ms, 999 ms, 1 s, 1.5 s, 59.9 s, 1 min, 1 min 23 s, 1 h, 1 h 6 min, 1 d, 2 d 7 h"

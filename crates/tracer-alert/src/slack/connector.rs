@@ -120,8 +120,10 @@ impl SlackClientHttpConnector for Connector {
 
 fn unused<'a, RS: Send + 'a>() -> BoxFuture<'a, ClientResult<RS>> {
     let message = "only JSON is posted here".to_owned();
-    futures_util::future::err(SlackClientError::SystemError(SlackClientSystemError::new().with_message(message)))
-        .boxed()
+    futures_util::future::err(SlackClientError::SystemError(
+        SlackClientSystemError::new().with_message(message),
+    ))
+    .boxed()
 }
 
 fn protocol(cause: Box<dyn std::error::Error + Send + Sync>) -> SlackClientError {

@@ -79,7 +79,9 @@ fn of_code(code: &str) -> NotifyError {
             ": the token is not valid any more"
         }
         "missing_scope" => ": the app needs the scope chat:write",
-        "no_service" | "no_team" | "no_active_hooks" | "invalid_token" => ": the webhook is not valid any more",
+        "no_service" | "no_team" | "no_active_hooks" | "invalid_token" => {
+            ": the webhook is not valid any more"
+        }
         _ => "",
     };
     NotifyError::Permanent { reason: format!("{reason}{advice}") }

@@ -105,11 +105,11 @@ fn group(incidents: &[&Incident], links: &Links) -> SlackMessageContent {
     }
     let mut about = vec![format!("Execution `{}`", first.opened_in)];
     about.extend(simulated(first));
+    let mut blocks = vec![header(&title, || group_title(incidents, SHORT_NAME)), context(about)];
     if first.worst.execution == first.opened_in {
         let IncidentLinks { execution, .. } = links.of(first);
-        about.extend(link_texts(&IncidentLinks { execution, ..IncidentLinks::default() }));
+        blocks.extend(linked(&IncidentLinks { execution, ..IncidentLinks::default() }));
     }
-    let blocks = vec![header(&title, || group_title(incidents, SHORT_NAME)), context(about)];
     SlackMessageContent::new()
         .with_text(fallback(incidents, None))
         .with_blocks(blocks)
@@ -119,7 +119,8 @@ fn group(incidents: &[&Incident], links: &Links) -> SlackMessageContent {
 /// Returns all of an incident in one text; without a link to the execution that all of them opened in.
 fn in_group(incident: &Incident, opened_in: ExecutionId, links: &Links) -> String {
     let finding = words::finding(incident);
-    let mut text = format!("{} *{}* {}: {finding}", dot(incident), standing(incident, None), subject(incident, true));
+    let mut text =
+        format!("{} *{}* {}: {finding}", dot(incident), standing(incident, None), subject(incident, true));
     let mut rest = vec![words::end(incident).unwrap_or_else(|| seen(incident))];
     rest.extend(acknowledged(incident));
     let mut links = links.of(incident);
@@ -136,7 +137,10 @@ fn in_group(incident: &Incident, opened_in: ExecutionId, links: &Links) -> Strin
 }
 
 fn attachment(incident: &Incident, fallback: String, blocks: Vec<SlackBlock>) -> SlackMessageAttachment {
-    SlackMessageAttachment::new().with_color(color(incident).to_owned()).with_fallback(fallback).with_blocks(blocks)
+    SlackMessageAttachment::new()
+        .with_color(color(incident).to_owned())
+        .with_fallback(fallback)
+        .with_blocks(blocks)
 }
 
 /// Returns the plain text that notifications show, escaped, as Slack reads it like a message.
@@ -181,7 +185,8 @@ fn standing(incident: &Incident, transition: Option<Transition>) -> String {
         (IncidentState::Firing, Some(Transition::Reopened)) => format!("{severity} again"),
         (
             IncidentState::Firing,
-            None | Some(Transition::Opened | Transition::Resolved | Transition::Acknowledged | Transition::Snoozed),
+            None
+            | Some(Transition::Opened | Transition::Resolved | Transition::Acknowledged | Transition::Snoozed),
         ) => severity.to_owned(),
     }
 }

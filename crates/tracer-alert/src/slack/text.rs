@@ -28,7 +28,8 @@ pub(super) fn plain(text: &str, most_chars: usize) -> String {
     // Line breaks, and what embeds, overrides or isolates a direction of writing: of the rest of a line it would
     // make something else. Right-to-left letters need none of it.
     let is_odd = |c: char| {
-        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let text: String = text.chars().map(|c| if is_odd(c) { ' ' } else { c }).collect();
     shortened(&text, most_chars)

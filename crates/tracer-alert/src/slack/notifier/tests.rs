@@ -24,7 +24,9 @@ fn bot(server: &Server) -> SlackBot {
 }
 
 fn posted() -> Play {
-    Play::json(&json!({"ok": true, "channel": "C1", "ts": "17.01", "message": {"what": ["is", "not", "known"]}}))
+    Play::json(
+        &json!({"ok": true, "channel": "C1", "ts": "17.01", "message": {"what": ["is", "not", "known"]}}),
+    )
 }
 
 fn refused(code: &str) -> Play {
@@ -62,12 +64,18 @@ async fn a_webhook_gets_one_message_for_a_delivery() {
     webhook(&server).deliver(&samples::opened_together(3)).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
-    assert_eq!((seen[0].path.as_str(), seen[0].headers["content-type"].as_str()), ("/services/T0/B0/secret", "application/json; charset=utf-8"));
+    assert_eq!(
+        (seen[0].path.as_str(), seen[0].headers["content-type"].as_str()),
+        ("/services/T0/B0/secret", "application/json; charset=utf-8")
+    );
     assert!(!seen[0].headers.contains_key("authorization"));
     let body = seen[0].json();
     let fixed = ["unfurl_links", "unfurl_media", "link_names", "parse"].map(|key| body[key].clone());
     assert_eq!(fixed, [json!(false), json!(false), json!(false), json!("none")]);
-    assert_eq!(body["text"], "🟠 WARNING: slow step load of etl: took 2.1 s, 5× the average of 420 ms in 212 runs");
+    assert_eq!(
+        body["text"],
+        "🟠 WARNING: slow step load of etl: took 2.1 s, 5× the average of 420 ms in 212 runs"
+    );
     assert_eq!(seen[1].json()["text"], "🔴 3 incidents in one execution of etl");
     assert_eq!(seen[1].json()["attachments"].as_array().map(Vec::len), Some(3));
 }
@@ -119,9 +127,23 @@ async fn answers_of_a_webhook_mean_what_slack_documents() {
 #[tokio::test]
 async fn answers_of_the_api_mean_what_slack_documents() {
     let codes = [
-        "invalid_auth", "account_inactive", "token_revoked", "channel_not_found", "not_in_channel", "is_archived",
-        "missing_scope", "msg_too_long", "invalid_blocks", "msg_blocks_too_long", "restricted_action",
-        "something_new", "ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout",
+        "invalid_auth",
+        "account_inactive",
+        "token_revoked",
+        "channel_not_found",
+        "not_in_channel",
+        "is_archived",
+        "missing_scope",
+        "msg_too_long",
+        "invalid_blocks",
+        "msg_blocks_too_long",
+        "restricted_action",
+        "something_new",
+        "ratelimited",
+        "internal_error",
+        "fatal_error",
+        "service_unavailable",
+        "request_timeout",
         "team_added_to_org",
     ];
     let mut meanings = String::new();
@@ -166,7 +188,9 @@ async fn a_bot_posts_one_message_and_edits_it_and_tells_the_rest_in_its_thread()
         assert_eq!(bot.deliver(&delivery).await.unwrap(), opened);
     }
     assert!(bot.edits());
-    bot.edit(&samples::posted(REFERENCE, vec![samples::acknowledged(samples::slow())]).unwrap()).await.unwrap();
+    bot.edit(&samples::posted(REFERENCE, vec![samples::acknowledged(samples::slow())]).unwrap())
+        .await
+        .unwrap();
     insta::assert_snapshot!(calls(&server));
     let seen = server.seen();
     assert!(seen.iter().all(|seen| seen.headers["authorization"] == format!("Bearer {TOKEN}")));
@@ -186,7 +210,8 @@ async fn what_is_told_together_is_one_message_that_shows_all_of_it_ever_after() 
     incidents[1] = samples::resolved(incidents[1].clone(), ResolvedBy::Normal);
     let one = samples::delivery(Transition::Resolved, incidents[1].clone());
     bot.deliver(&Delivery { posted: samples::posted(REFERENCE, incidents), ..one }).await.unwrap();
-    let told: Vec<String> = server.seen().iter().map(|seen| seen.json()["text"].as_str().unwrap().to_owned()).collect();
+    let told: Vec<String> =
+        server.seen().iter().map(|seen| seen.json()["text"].as_str().unwrap().to_owned()).collect();
     insta::assert_snapshot!(told.join("\n"), @"
     🔴 3 incidents in one execution of etl
     🔴 2 of 3 incidents in one execution of etl
@@ -217,7 +242,8 @@ async fn a_message_that_is_gone_is_posted_anew() {
 async fn what_was_never_posted_or_cannot_be_found_is_posted() {
     for posted_before in [None, samples::posted("not ours", vec![samples::worse()])] {
         let server = Server::playing([posted()]).await;
-        let delivery = samples::delivery(Transition::Resolved, samples::resolved(samples::worse(), ResolvedBy::Hand));
+        let delivery =
+            samples::delivery(Transition::Resolved, samples::resolved(samples::worse(), ResolvedBy::Hand));
         let receipt = bot(&server).deliver(&Delivery { posted: posted_before, ..delivery }).await.unwrap();
         assert_eq!(receipt.reference.as_deref(), Some(REFERENCE));
         assert!(calls(&server).starts_with("/api/chat.postMessage #alerts: ✅ Resolved: "));
@@ -230,10 +256,7 @@ async fn what_was_never_posted_or_cannot_be_found_is_posted() {
 
 #[tokio::test]
 async fn a_failure_within_a_delivery_is_that_of_the_delivery() {
-    for plays in [
-        vec![Play::status(500)],
-        vec![posted(), Play::status(500)],
-    ] {
+    for plays in [vec![Play::status(500)], vec![posted(), Play::status(500)]] {
         let server = Server::playing(plays).await;
         let delivery = Delivery {
             posted: samples::posted(REFERENCE, vec![samples::worse()]),
@@ -246,7 +269,9 @@ async fn a_failure_within_a_delivery_is_that_of_the_delivery() {
 
 #[tokio::test]
 async fn no_error_tells_a_secret() {
-    for play in [Play::Silence, Play::HangUp, Play::Garbage, Play::status(404), Play::status(200).body("<html>")] {
+    for play in
+        [Play::Silence, Play::HangUp, Play::Garbage, Play::status(404), Play::status(200).body("<html>")]
+    {
         let server = Server::playing([play]).await;
         let delivery = samples::delivery(Transition::Opened, samples::slow());
         for result in [webhook(&server).deliver(&delivery).await, bot(&server).deliver(&delivery).await] {
