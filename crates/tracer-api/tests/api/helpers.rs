@@ -100,7 +100,8 @@ pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy:
     let server = http::server(settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
-    Service { address, clock, background: app.background, stopping, handle, client: Client::new() }
+    let client = tracer_alert::client_builder().unwrap().build().unwrap();
+    Service { address, clock, background: app.background, stopping, handle, client }
 }
 
 impl Service {
