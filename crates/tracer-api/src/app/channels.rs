@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tracer_alert::{
-    Action, Alertmanager, Http, Links, LogChannel, Recipient, Runbook, SlackBot, SlackWebhook, Webhook,
+    Action, Alertmanager, Http, Links, Log, Recipient, Runbook, SlackBot, SlackWebhook, Webhook,
 };
 use tracer_core::clock::Clock;
 use tracer_core::notify::Notifier;
 
 use crate::alerting::recipient;
-use crate::config::{ChannelSettings, Settings, Target};
+use crate::config::{ChannelSettings, Secret, Settings, Target};
 
 /// Returns the channels of the settings, in their order.
 ///
@@ -55,12 +55,17 @@ fn notifier(
             Arc::new(SlackBot::new(http, token.expose(), channel, links, timeout, Some(api_url))?)
         }
         Target::Webhook { url, secret } => {
-            Arc::new(Webhook::new(http, url.expose(), secret.expose(), links, timeout)?)
+            Arc::new(Webhook::new(http, url.expose(), signed(secret), links, timeout)?)
         }
         Target::Action { url, secret, .. } => {
-            Arc::new(Action::new(http, url.expose(), secret.expose(), links, timeout)?)
+            Arc::new(Action::new(http, url.expose(), signed(secret), links, timeout)?)
         }
         Target::Alertmanager { url } => Arc::new(Alertmanager::new(http, url.expose(), links, timeout)?),
-        Target::Log => Arc::new(LogChannel),
+        Target::Log => Arc::new(Log),
     })
+}
+
+/// Returns what signs, if anything is to.
+fn signed(secret: &Secret) -> Option<&str> {
+    Some(secret.expose()).filter(|text| !text.is_empty())
 }

@@ -70,7 +70,8 @@ fn start(keys: &str, rate: u32) -> Service {
     .unwrap();
     let handle = server.handle();
     tokio::spawn(server);
-    Service { address, handle, client: Client::new() }
+    let client = tracer_alert::client_builder().unwrap().build().unwrap();
+    Service { address, handle, client }
 }
 
 impl Service {

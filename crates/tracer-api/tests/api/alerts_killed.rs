@@ -22,6 +22,7 @@ struct Replica {
     port: u16,
     config: PathBuf,
     url: String,
+    client: reqwest::Client,
 }
 
 impl Drop for Replica {
@@ -35,7 +36,8 @@ impl Replica {
     async fn start(config: PathBuf, url: &str) -> Self {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let process = spawn(port, &config, url);
-        let replica = Self { process, port, config, url: url.to_owned() };
+        let client = tracer_alert::client_builder().unwrap().build().unwrap();
+        let replica = Self { process, port, config, url: url.to_owned(), client };
         replica.is_ready().await;
         replica
     }
@@ -50,7 +52,7 @@ impl Replica {
 
     async fn is_ready(&self) {
         for _ in 0..600 {
-            let answer = reqwest::get(format!("http://127.0.0.1:{}/health/ready", self.port)).await;
+            let answer = self.client.get(format!("http://127.0.0.1:{}/health/ready", self.port)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }
@@ -61,7 +63,7 @@ impl Replica {
 
     async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        let answer = self.client.post(url).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 201);
         answer.json().await.unwrap()
     }

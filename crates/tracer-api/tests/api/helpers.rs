@@ -102,8 +102,9 @@ pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy:
     let server = http::server(settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
+    let client = tracer_alert::client_builder().unwrap().build().unwrap();
     let (background, dispatcher) = (app.background, app.dispatcher);
-    Service { address, clock, background, dispatcher, stopping, handle, client: Client::new() }
+    Service { address, clock, background, dispatcher, stopping, handle, client }
 }
 
 impl Service {

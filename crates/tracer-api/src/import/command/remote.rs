@@ -51,7 +51,8 @@ impl Remote {
             bail!("{url} cannot be used: an import goes to an address that begins with http://");
         }
         let import = Url::parse(&format!("{}/import", base.as_str().trim_end_matches('/')))?;
-        Ok(Self { client: Client::builder().timeout(TIMEOUT).build()?, import, key })
+        let client = tracer_alert::client_builder()?.timeout(TIMEOUT).build()?;
+        Ok(Self { client, import, key })
     }
 
     async fn send(&self, execution: &FinishedExecution) -> anyhow::Result<Response> {
