@@ -12,9 +12,9 @@ mod config;
 mod embedded;
 mod error;
 mod metrics;
-mod not_yet;
 mod postgres;
 mod room;
+mod settling;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod writer;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rusqlite::{Transaction, params};
 use tracer_core::baseline::{SEGMENTS_READ, Segment};
 use tracer_core::cohort::BaselineKey;
+use tracer_core::incident::Alarm;
 use tracer_core::name::WorkflowName;
 use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
@@ -17,7 +18,7 @@ use crate::room::{Full, Room};
 
 const LOAD: &str = "\
 -- load_baseline
-SELECT state
+SELECT state, alarm
   FROM step_baselines
  WHERE key = ?1";
 
@@ -43,13 +44,13 @@ SELECT state
 
 const INSERT: &str = "\
 -- insert_baseline
-INSERT INTO step_baselines (key, workflow_name, step_name, cohort, last_seen_at, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+INSERT INTO step_baselines (key, workflow_name, step_name, cohort, last_seen_at, state, alarm)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 const UPDATE: &str = "\
 -- update_baseline
 UPDATE step_baselines
-   SET last_seen_at = ?2, state = ?3
+   SET last_seen_at = ?2, state = ?3, alarm = ?4
  WHERE key = ?1";
 
 const SAVE_SEGMENT: &str = "\
@@ -81,7 +82,10 @@ pub(super) fn load(
     for (key, need) in wholes.into_iter().chain(cohorts) {
         let mut rows = statement.query([key.to_bytes()])?;
         let history = match rows.next()? {
-            Some(found) => History { baseline: row::baseline(found, 0)?, ..History::default() },
+            Some(found) => {
+                let (baseline, alarm) = (row::baseline(found, 0)?, row::alarm(found, 1)?);
+                History { baseline, alarm, ..History::default() }
+            }
             None if !need.create => continue,
             // Without room for its name a step has no history, and hence no cohorts.
             None if need.whole().is_some_and(|whole| !set.histories.contains_key(&whole)) => continue,
@@ -169,13 +173,23 @@ pub(super) fn save(
     for key in set.written_histories.keys().filter(|key| !begun.histories.contains_key(key)) {
         let Some(history) = set.histories.get(key) else { continue };
         let last_seen = history.baseline.last_seen().map(|at| at.as_micros());
-        update.execute(params![key.to_bytes(), last_seen, history.baseline.encode()])?;
+        update.execute(params![
+            key.to_bytes(),
+            last_seen,
+            history.baseline.encode(),
+            stored_alarm(history)
+        ])?;
     }
     let mut segments = tx.prepare_cached(SAVE_SEGMENT)?;
     for ((key, day), segment) in &set.written_segments {
         segments.execute(params![key.to_bytes(), day.0, segment.encode()])?;
     }
     Ok(if all_kept { begun.full } else { BTreeSet::new() })
+}
+
+/// Returns what is known of the incidents of a history as it is stored: nothing, if nothing is.
+fn stored_alarm(history: &History) -> Option<Vec<u8>> {
+    (history.alarm != Alarm::default()).then(|| history.alarm.encode())
 }
 
 /// A history that was begun is kept if it was written to; a workflow's also from its first execution
@@ -202,7 +216,8 @@ fn insert_begun(tx: &Transaction<'_>, begun: &Begun, set: &WorkingSet) -> Result
                 step,
                 row::stored_cohort(&need.cohort)?,
                 last_seen,
-                history.baseline.encode()
+                history.baseline.encode(),
+                stored_alarm(history),
             ])?;
         }
     }

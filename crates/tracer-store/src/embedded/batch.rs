@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 use tracer_core::detect::Policy;
-use tracer_core::record::{FirstNeeds, HistoryNeeds, Request, WorkingSet, apply, segment_needs};
+use tracer_core::record::{
+    FirstNeeds, HistoryNeeds, IncidentNeeds, Request, WorkingSet, apply, segment_needs,
+};
 
 use super::error::StoreError;
-use super::{baselines, executions, idempotency, steps};
+use super::{baselines, executions, idempotency, incidents, steps};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
@@ -32,6 +34,8 @@ pub(super) fn write(
     let begun = baselines::load(tx, &HistoryNeeds::of(policy, batch, &set), full, &mut set)?;
     let segments = segment_needs(policy, batch, &set);
     baselines::load_segments(tx, &segments, &mut set)?;
+    let needs = IncidentNeeds::of(policy, batch, &set);
+    incidents::load(tx, &needs, &mut set)?;
 
     let answers = apply(policy, batch, &mut set);
 
@@ -39,5 +43,6 @@ pub(super) fn write(
     executions::save(tx, &set)?;
     steps::save(tx, &set)?;
     let full = baselines::save(tx, begun, &set)?;
+    incidents::save(tx, &set)?;
     Ok((answers, full))
 }

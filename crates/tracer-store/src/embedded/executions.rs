@@ -3,6 +3,7 @@
 use rusqlite::{Transaction, params};
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
+use tracer_core::incident::IncidentId;
 use tracer_core::name::WorkflowName;
 use tracer_core::payload::Payload;
 use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
@@ -10,14 +11,14 @@ use tracer_core::record::{ExecutionEnd, ExecutionHead, WorkingSet};
 use super::attributes;
 use super::error::StoreError;
 use super::row::{
-    count, execution_status, features, optional_micros, optional_time, severity, stalled, stored,
-    stored_attributes, stored_failure, stored_micros, text, time,
+    count, execution_status, features, incident_id, optional_micros, optional_time, severity, stalled,
+    stored, stored_attributes, stored_failure, stored_micros, text, time,
 };
 
 const LOAD: &str = "\
 -- load_execution
 SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity,
-       version, attributes, judge_at, stalled
+       version, attributes, judge_at, stalled, incident_id
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -38,14 +39,14 @@ UPDATE workflow_executions
 const WATCH: &str = "\
 -- watch_execution
 UPDATE workflow_executions
-   SET judge_at = ?2, stalled = ?3
+   SET judge_at = ?2, stalled = ?3, incident_id = ?4
  WHERE execution_id = ?1";
 
 const END: &str = "\
 -- end_execution
 UPDATE workflow_executions
    SET status = ?2, ended_at = ?3, duration_us = ?4, steps_completed = ?5, worst_severity = ?6,
-       error = ?7, output = ?8, judge_at = NULL, stalled = NULL
+       error = ?7, output = ?8, judge_at = NULL, stalled = NULL, incident_id = NULL
  WHERE execution_id = ?1";
 
 /// Loads what recording needs of these executions.
@@ -69,7 +70,7 @@ pub(super) fn load<'a>(
             worst: severity(row, 7)?,
             features: features(row, 8)?,
             judge_at: optional_time(row, 10)?,
-            incident: None,
+            incident: incident_id(row, 12)?,
             stalled: stalled(row, 11)?,
         };
         set.executions.insert(*id, head);
@@ -90,7 +91,8 @@ pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreEr
         let Some(head) = set.executions.get(id) else { continue };
         let judge_at = head.judge_at.map(|at| at.as_micros());
         let stalled = head.stalled.as_ref().map(serde_json::to_string).transpose()?;
-        tx.prepare_cached(WATCH)?.execute(params![id.to_bytes(), judge_at, stalled])?;
+        let incident = head.incident.map(IncidentId::to_bytes);
+        tx.prepare_cached(WATCH)?.execute(params![id.to_bytes(), judge_at, stalled, incident])?;
     }
     for (id, end) in &set.ended_executions {
         write_end(tx, *id, end)?;

@@ -6,6 +6,7 @@
 //!
 //! Not here: what a command means (`tracer_core::record`), how commands become batches (`writer`).
 
+mod alerts;
 mod attributes;
 mod baselines;
 mod batch;
@@ -14,8 +15,10 @@ mod error;
 mod executions;
 mod file;
 mod idempotency;
+mod incidents;
 mod listing;
 mod migrate;
+mod outbox;
 mod readers;
 mod reads;
 mod retention;
@@ -23,6 +26,8 @@ mod row;
 mod runs;
 mod steps;
 
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod tests;
 
@@ -271,8 +276,6 @@ impl Upkeep for EmbeddedStore {
         }
     }
 }
-
-crate::not_yet::no_incidents!(EmbeddedStore);
 
 impl Repository for EmbeddedStore {
     fn clock(&self) -> Arc<dyn Clock> {

@@ -16,6 +16,7 @@ use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
 use super::error::StoreError;
+use super::incidents;
 use super::row::{self, count, optional_time, text};
 
 /// Returns a limit as SQLite takes it.
@@ -259,7 +260,7 @@ pub(super) fn due(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<
     let mut statement = tx.prepare_cached(DUE_EXECUTIONS)?;
     let mut rows = statement.query(bounds)?;
     let executions = collect(&mut rows, |found| Ok((row::time(found, 1)?, row::execution_id(found, 0)?)))?;
-    Ok(Due::of(steps, executions, Vec::new()))
+    Ok(Due::of(steps, executions, incidents::due(tx, now, limit)?))
 }
 
 /// Reads a page of the file, and not just an answer that SQLite knows without it.

@@ -15,7 +15,7 @@ use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::{attributes, idempotency, row};
+use super::{attributes, idempotency, incidents, outbox, row};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -50,6 +50,16 @@ pub(super) async fn prune(
     let before = now - IDEMPOTENCY_KEPT;
     pruned.idempotency_keys = portions(connection, "prune_idempotency_keys", portion, move |tx, limit| {
         idempotency::delete_expired(tx, before.as_micros(), limit)
+    })
+    .await?;
+    let before = now - retention.aggregates;
+    pruned.incidents = portions(connection, "prune_incidents", portion, move |tx, limit| {
+        incidents::delete_over(tx, before, limit)
+    })
+    .await?;
+    let before = now - retention.detail;
+    pruned.notifications = portions(connection, "prune_notifications", portion, move |tx, limit| {
+        outbox::delete_settled(tx, before, limit)
     })
     .await?;
     while connection.run("vacuum", |connection| vacuum(connection)).await? {}

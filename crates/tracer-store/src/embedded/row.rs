@@ -14,6 +14,7 @@ use tracer_core::execution::{Execution, ExecutionStatus};
 use tracer_core::failure::Failure;
 use tracer_core::features::Features;
 use tracer_core::ids::{ExecutionId, StepId, Traceparent};
+use tracer_core::incident::{Alarm, Incident, IncidentId};
 use tracer_core::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use tracer_core::payload::Payload;
 use tracer_core::step::{Step, StepStatus};
@@ -26,7 +27,7 @@ macro_rules! step_columns {
     () => {
         "execution_id, step_id, status, severity, started_at, changed_at, step_name, step_type, \
          parent_step_id, attempt, ended_at, duration_us, judged_us, historical_avg_us, samples, p95_us, \
-         cohort, in_flight, judge_at, attributes, error"
+         cohort, in_flight, judge_at, attributes, error, incident_id"
     };
 }
 pub(super) use step_columns;
@@ -107,6 +108,16 @@ pub(super) fn execution_id(row: &Row<'_>, column: usize) -> Result<ExecutionId, 
     Ok(ExecutionId::from_bytes(row.get(column)?))
 }
 
+/// Reads an incident's id that may be missing.
+pub(super) fn incident_id(row: &Row<'_>, column: usize) -> Result<Option<IncidentId>, StoreError> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(IncidentId::from_bytes))
+}
+
+/// Reads an incident of a column that holds the whole of it.
+pub(super) fn incident(row: &Row<'_>, column: usize) -> Result<Incident, StoreError> {
+    json(text(row, column)?, "incident")
+}
+
 /// Reads an execution's status.
 pub(super) fn execution_status(row: &Row<'_>, column: usize) -> Result<ExecutionStatus, StoreError> {
     let written = text(row, column)?;
@@ -117,6 +128,14 @@ pub(super) fn execution_status(row: &Row<'_>, column: usize) -> Result<Execution
 pub(super) fn baseline(row: &Row<'_>, column: usize) -> Result<Baseline, StoreError> {
     let state = row.get_ref(column)?.as_blob().map_err(|error| StoreError::stored("baseline", error))?;
     Baseline::decode(state).map_err(|error| StoreError::stored("baseline", error))
+}
+
+/// Reads what is known of the incidents of a history.
+pub(super) fn alarm(row: &Row<'_>, column: usize) -> Result<Alarm, StoreError> {
+    let stored =
+        row.get_ref(column)?.as_blob_or_null().map_err(|error| StoreError::stored("alarm", error))?;
+    let alarm = stored.map(Alarm::decode).transpose().map_err(|error| StoreError::stored("alarm", error))?;
+    Ok(alarm.unwrap_or_default())
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
@@ -170,7 +189,7 @@ pub(super) fn step(row: &Row<'_>) -> Result<Step, StoreError> {
         duration,
         bottleneck: severity(row, 3)?.map(|severity| bottleneck(row, severity, duration)).transpose()?,
         judge_at: optional_time(row, 18)?,
-        incident: None,
+        incident: incident_id(row, 21)?,
         attributes: attributes(row, 19)?,
         failure: failure(row, 20)?,
     })

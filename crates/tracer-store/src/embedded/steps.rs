@@ -5,6 +5,7 @@
 
 use rusqlite::{Transaction, params};
 use tracer_core::ids::ExecutionId;
+use tracer_core::incident::IncidentId;
 use tracer_core::record::{Activity, Closing, StepKey, WorkingSet, Written};
 use tracer_core::step::{Step, StepStatus};
 
@@ -34,15 +35,16 @@ const INSERT: &str = "\
 INSERT INTO workflow_steps
        (execution_id, step_id, status, severity, started_at, changed_at, step_name, step_type,
         parent_step_id, attempt, ended_at, duration_us, judged_us, historical_avg_us, samples, p95_us,
-        cohort, in_flight, judge_at, attributes, error)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+        cohort, in_flight, judge_at, attributes, error, incident_id)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+        ?22)";
 
 const UPDATE: &str = "\
 -- update_step
 UPDATE workflow_steps
    SET status = ?3, severity = ?4, started_at = ?5, changed_at = ?6, ended_at = ?7, duration_us = ?8,
        judged_us = ?9, historical_avg_us = ?10, samples = ?11, p95_us = ?12, cohort = ?13,
-       in_flight = ?14, judge_at = ?15, attributes = ?16, error = ?17
+       in_flight = ?14, judge_at = ?15, attributes = ?16, error = ?17, incident_id = ?18
  WHERE execution_id = ?1 AND step_id = ?2";
 
 /// Loads these steps, as far as they exist.
@@ -142,6 +144,7 @@ fn insert(tx: &Transaction<'_>, step: &Step) -> Result<(), StoreError> {
         step.judge_at.map(|at| at.as_micros()),
         stored_attributes(&step.attributes)?,
         stored_failure(step.failure.as_ref())?,
+        step.incident.map(IncidentId::to_bytes),
     ])?;
     Ok(())
 }
@@ -166,6 +169,7 @@ fn update(tx: &Transaction<'_>, step: &Step) -> Result<(), StoreError> {
         step.judge_at.map(|at| at.as_micros()),
         stored_attributes(&step.attributes)?,
         stored_failure(step.failure.as_ref())?,
+        step.incident.map(IncidentId::to_bytes),
     ])?;
     Ok(())
 }

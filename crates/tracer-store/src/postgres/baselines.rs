@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tracer_core::baseline::{Baseline, SEGMENTS_READ, Segment};
 use tracer_core::cohort::BaselineKey;
+use tracer_core::incident::Alarm;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{History, HistoryNeed, HistoryNeeds, WorkingSet};
 
@@ -56,11 +57,11 @@ SELECT n.key, n.workflow_name, n.step_name, n.cohort::jsonb, $5
 
 pub(super) const LOOK: &str = "\
 -- look_baselines
-SELECT key, state FROM step_baselines WHERE key = ANY($1)";
+SELECT key, state, alarm FROM step_baselines WHERE key = ANY($1)";
 
 pub(super) const LOCK: &str = "\
 -- lock_baselines
-SELECT key, state FROM step_baselines WHERE key = ANY($1) ORDER BY key FOR UPDATE";
+SELECT key, state, alarm FROM step_baselines WHERE key = ANY($1) ORDER BY key FOR UPDATE";
 
 pub(super) const SEGMENTS: &str = "\
 -- read_segments
@@ -71,8 +72,8 @@ SELECT k.key, s.state
 pub(super) const SAVE: &str = "\
 -- save_baselines
 UPDATE step_baselines AS b
-   SET state = n.state, last_seen_at = n.last_seen_at
-  FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[]) AS n (key, state, last_seen_at)
+   SET state = n.state, last_seen_at = n.last_seen_at, alarm = n.alarm
+  FROM unnest($1::uuid[], $2::bytea[], $3::timestamptz[], $4::bytea[]) AS n (key, state, last_seen_at, alarm)
  WHERE b.key = n.key";
 
 pub(super) const SAVE_SEGMENTS: &str = "\
@@ -193,7 +194,10 @@ pub(super) fn read(
     for row in slots.into_iter().flat_map(|slot| results.take(slot)) {
         let state: &[u8] = row::get(&row, "state")?;
         let baseline = Baseline::decode(state).map_err(|error| StoreError::unreadable("baseline", error))?;
-        histories.insert(row::baseline_key(&row, "key")?, History { baseline, ..History::default() });
+        let alarm: Option<&[u8]> = row::get(&row, "alarm")?;
+        let alarm = alarm.map(Alarm::decode).transpose();
+        let alarm = alarm.map_err(|error| StoreError::unreadable("alarm", error))?.unwrap_or_default();
+        histories.insert(row::baseline_key(&row, "key")?, History { baseline, alarm, ..History::default() });
     }
     let keys = known.keys.lock().unwrap_or_else(PoisonError::into_inner);
     if needs.0.keys().any(|key| keys.contains(key) && !histories.contains_key(key)) {
@@ -356,11 +360,12 @@ pub(super) async fn load_segments(
 /// The parameters of [`SAVE`].
 pub(super) fn save(set: &WorkingSet) -> Params<'_> {
     let written = set.written_histories.keys();
-    let rows: Vec<_> = written.filter_map(|key| Some((*key, &set.histories.get(key)?.baseline))).collect();
+    let rows: Vec<_> = written.filter_map(|key| Some((*key, set.histories.get(key)?))).collect();
     vec![
         column(&rows, |(key, _)| Bits::from(*key)),
-        column(&rows, |(_, baseline)| baseline.encode()),
-        column(&rows, |(_, baseline)| baseline.last_seen().map(Stamp)),
+        column(&rows, |(_, history)| history.baseline.encode()),
+        column(&rows, |(_, history)| history.baseline.last_seen().map(Stamp)),
+        column(&rows, |(_, history)| (history.alarm != Alarm::default()).then(|| history.alarm.encode())),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! Batches: the five steps of `tracer_core::record` in one transaction and, as a rule, two round trips.
 //!
 //! 1. `BEGIN`; idempotency keys, executions, steps; baselines, where they can be foreseen (`running`);
-//! 2. baselines otherwise (once more where one has to be made, and once more where a day has ended);
+//! 2. baselines otherwise (once more where one has to be made, once more where a day has ended, and once more for
+//!    incidents, of which most batches need none);
 //! 3. everything that is to be written, and `COMMIT`.
 //!
 //! Rows are locked class by class in this order, and within each in the order of their keys; rows are inserted in the
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
-use tracer_core::record::{self, FirstNeeds, HistoryNeeds, Request, WorkingSet};
+use tracer_core::record::{self, FirstNeeds, HistoryNeeds, IncidentNeeds, Request, WorkingSet};
 use tracer_core::repository::RepositoryError;
 
 use super::error::StoreError;
@@ -30,7 +31,7 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, executions, idempotency, steps};
+use super::{baselines, executions, idempotency, incidents, steps};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -107,6 +108,8 @@ impl Batches {
         }
         let keys = record::segment_needs(&self.policy, requests, &set);
         baselines::load_segments(session, &keys, &mut set.histories).await?;
+        let needs = IncidentNeeds::of(&self.policy, requests, &set);
+        set.incidents = incidents::load(session, &needs).await?;
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
         save_and_commit(session, &set, &unused).await?;
@@ -314,6 +317,7 @@ async fn save_and_commit(
     if !set.written_segments.is_empty() {
         pipeline.execute(&statements.save_segments, baselines::save_segments(set));
     }
+    incidents::save(&mut pipeline, statements, set);
     if !unused.is_empty() {
         let keys: Vec<Bits> = unused.iter().map(|key| Bits::from(*key)).collect();
         pipeline.execute(&statements.remove_baselines, vec![Box::new(keys)]);

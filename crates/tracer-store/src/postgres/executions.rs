@@ -32,7 +32,7 @@ WITH months AS MATERIALIZED (
       FROM execution_directory WHERE execution_id = ANY($1))
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.recorded_at,
        e.steps_completed, e.worst_severity, e.version, e.attributes::text AS attributes, e.judge_at,
-       e.stalled::text AS stalled
+       e.stalled::text AS stalled, e.incident_id
   FROM workflow_executions AS e
  WHERE e.execution_id = ANY($1)
    AND e.recorded_month >= (SELECT low FROM months) AND e.recorded_month <= (SELECT high FROM months)
@@ -74,15 +74,17 @@ UPDATE workflow_executions AS e
 pub(super) const WATCH: &str = "\
 -- watch_executions
 UPDATE workflow_executions AS e
-   SET judge_at = n.judge_at, stalled = n.stalled::jsonb
-  FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[]) AS n (id, month, judge_at, stalled)
+   SET judge_at = n.judge_at, stalled = n.stalled::jsonb, incident_id = n.incident_id
+  FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[], $5::uuid[])
+       AS n (id, month, judge_at, stalled, incident_id)
  WHERE e.execution_id = n.id AND e.recorded_month = n.month";
 
 pub(super) const END: &str = "\
 -- end_executions
 UPDATE workflow_executions AS e
    SET status = n.status, ended_at = n.ended_at, duration_us = n.duration_us, output = n.output, error = n.error::jsonb,
-       steps_completed = n.steps_completed, worst_severity = n.worst_severity, judge_at = NULL, stalled = NULL
+       steps_completed = n.steps_completed, worst_severity = n.worst_severity, judge_at = NULL, stalled = NULL,
+       incident_id = NULL
   FROM unnest($1::uuid[], $2::date[], $3::text[], $4::timestamptz[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],
               $9::smallint[])
        AS n (id, month, status, ended_at, duration_us, output, error, steps_completed, worst_severity)
@@ -138,7 +140,7 @@ pub(super) fn read_heads(
             features: row::features(row)?,
             stalled: stalled(row)?,
             judge_at: row::instant(row, "judge_at")?,
-            incident: None,
+            incident: row::incident_id(row, "incident_id")?,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }
@@ -260,6 +262,7 @@ pub(super) fn watch(set: &WorkingSet) -> Params<'_> {
         column(&rows, |(_, head)| Month::of(head.recorded_at).date()),
         column(&rows, |(_, head)| head.judge_at.map(Stamp)),
         column(&rows, |(_, head)| head.stalled.as_ref().map(row::to_json)),
+        column(&rows, |(_, head)| head.incident.map(Bits::from)),
     ]
 }
 

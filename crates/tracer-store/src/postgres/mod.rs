@@ -10,14 +10,17 @@
 //! to be the only one.
 //! Not here: what commands mean (`tracer_core::record`), and the same for SQLite (`crate::embedded`).
 
+mod alerts;
 mod baselines;
 mod batch;
 mod clock;
 mod error;
 mod executions;
 mod idempotency;
+mod incidents;
 mod listing;
 mod migrate;
+mod outbox;
 mod partitions;
 mod pool;
 mod reads;
@@ -233,8 +236,6 @@ impl Upkeep for PostgresStore {
         self.batches.close();
     }
 }
-
-crate::not_yet::no_incidents!(PostgresStore);
 
 impl Repository for PostgresStore {
     fn clock(&self) -> Arc<dyn Clock> {

@@ -1,7 +1,8 @@
 //! Connections: how they are made, and the pool that reads share.
 //!
-//! Reads go through a pool of read-only sessions; writes through sessions of their own (`tx`), so that neither starves
-//! the other. Both are made by the [`Connector`].
+//! Reads go through a pool of read-only sessions; batches through sessions of their own (`tx`), so that neither starves
+//! the other. Both are made by the [`Connector`]. What is written besides batches, and seldom, borrows a session of the
+//! pool for a transaction.
 //!
 //! Behind pgbouncer, session pooling works. Transaction pooling does not: the settings below, and the lock under which
 //! migrations run, belong to a session.
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use futures_util::future::join3;
+use futures_util::future::{BoxFuture, join3};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
@@ -54,6 +55,18 @@ SET enable_mergejoin = off;";
 /// meets, so that the next one passes them over.
 const IN_ORDER: &str = "SET enable_bitmapscan = off; SET enable_seqscan = off";
 const IN_ANY_ORDER: &str = "RESET enable_bitmapscan; RESET enable_seqscan";
+
+/// Begins a transaction that writes, in a session that otherwise reads. Its statements look up keys and walk indexes in
+/// their order, as those of batches do, whatever the tables looked like when they were planned.
+const BEGIN: &str = "\
+BEGIN READ WRITE;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;";
+
+/// How long a transaction that met another one waits before it begins anew.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +225,50 @@ impl ReadPool {
         self.run(name, Query::Once(sql, params)).await
     }
 
+    /// Runs work in a short transaction that writes. It may run twice: what it does to rows must be such that a
+    /// repetition finds it done.
+    ///
+    /// # Errors
+    /// As [`ReadPool::query`].
+    pub(super) async fn transact<A: Sync, T>(
+        &self,
+        name: &'static str,
+        with: &A,
+        work: Work<A, T>,
+    ) -> Result<T, RepositoryError> {
+        let started = Instant::now();
+        loop {
+            let error = match self.attempt_transaction(with, work).await {
+                Ok(done) => {
+                    metrics::transaction(name, TransactionOutcome::Ok, started.elapsed());
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            if !error.is_retryable() || started.elapsed() > self.timeout {
+                metrics::transaction(name, TransactionOutcome::Failed, started.elapsed());
+                return Err(error.into_repository(name));
+            }
+            metrics::transaction(name, TransactionOutcome::Retried, started.elapsed());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt_transaction<A: Sync, T>(&self, with: &A, work: Work<A, T>) -> Result<T, StoreError> {
+        let open = Open(Some(self.pool.get().await.map_err(no_connection)?));
+        self.report();
+        let Some(connection) = &open.0 else { return Err(StoreError::Vanished) };
+        let working = async {
+            connection.batch_execute(BEGIN).await?;
+            let done = work(connection, with).await?;
+            connection.batch_execute("COMMIT").await?;
+            Ok(done)
+        };
+        let done = tokio::time::timeout(READ_TIMEOUT, working).await.unwrap_or(Err(StoreError::TooLong))?;
+        open.give_back();
+        Ok(done)
+    }
+
     /// Asks for a sign of life, and waits no longer than a request waits for a connection.
     ///
     /// # Errors
@@ -250,6 +307,26 @@ impl ReadPool {
         let connection = self.pool.get().await.map_err(no_connection)?;
         self.report();
         run_on(connection, query).await
+    }
+}
+
+/// What is done in a transaction with its connection, and with what was handed in.
+pub(super) type Work<A, T> = for<'a> fn(&'a Object, &'a A) -> BoxFuture<'a, Result<T, StoreError>>;
+
+/// A connection whose transaction has not ended: it is not used again, unless it is given back.
+struct Open(Option<Object>);
+
+impl Open {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::error::StoreError;
 use super::pool::ReadPool;
 use super::row::{self, Bits, Stamp};
 use super::steps::columns;
-use super::{baselines, executions, steps};
+use super::{baselines, executions, incidents, steps};
 
 pub(super) const EXECUTION: &str = "\
 -- execution
@@ -266,10 +266,11 @@ pub(super) async fn due(pool: &ReadPool, now: Timestamp, limit: usize) -> Result
     let (now, limit) = (Stamp(now), sql_limit(limit));
     let steps = pool.query_in_order("due_steps", DUE_STEPS, &[&now, &limit]).await?;
     let executions = pool.query_in_order("due_executions", DUE_EXECUTIONS, &[&now, &limit]).await?;
-    read_due(&steps, &executions).map_err(|error| error.into_repository("due"))
+    let incidents = pool.query_in_order("due_incidents", incidents::DUE, &[&now, &limit]).await?;
+    read_due(&steps, &executions, &incidents).map_err(|error| error.into_repository("due"))
 }
 
-fn read_due(steps: &[Row], executions: &[Row]) -> Result<Due, StoreError> {
+fn read_due(steps: &[Row], executions: &[Row], incidents: &[Row]) -> Result<Due, StoreError> {
     let step = |row: &Row| {
         let id = StepId::from_stored(row::get(row, "step_id")?);
         Ok((row::some_instant(row, "judge_at")?, (row::execution_id(row, "execution_id")?, id)))
@@ -278,7 +279,8 @@ fn read_due(steps: &[Row], executions: &[Row]) -> Result<Due, StoreError> {
         |row: &Row| Ok((row::some_instant(row, "judge_at")?, row::execution_id(row, "execution_id")?));
     let steps = steps.iter().map(step).collect::<Result<_, StoreError>>()?;
     let executions = executions.iter().map(execution).collect::<Result<_, StoreError>>()?;
-    Ok(Due::of(steps, executions, Vec::new()))
+    let incidents = incidents.iter().map(incidents::read_due).collect::<Result<_, StoreError>>()?;
+    Ok(Due::of(steps, executions, incidents))
 }
 
 fn read_steps(rows: &[Row]) -> Result<Vec<Step>, RepositoryError> {

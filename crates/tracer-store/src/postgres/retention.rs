@@ -56,6 +56,8 @@ async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Res
     }
     pruned.segments = prune_segments(client, now, retention.aggregates).await?;
     pruned.idempotency_keys = prune_idempotency_keys(client, now - IDEMPOTENCY_KEPT).await?;
+    pruned.incidents = prune_incidents(client, now - retention.aggregates).await?;
+    pruned.notifications = prune_notifications(client, now - retention.detail).await?;
     Ok(pruned)
 }
 
@@ -159,7 +161,35 @@ async fn prune_idempotency_keys(client: &Client, before: Timestamp) -> Result<u6
 -- prune_idempotency
 DELETE FROM idempotency_keys
  WHERE scope IN (SELECT scope FROM idempotency_keys WHERE created_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
-    let prune = client.prepare(PRUNE).await?;
+    in_portions(client, PRUNE, before).await
+}
+
+/// Removes incidents that are over, with all that is about them. Nothing changes them any more, so that nobody holds them.
+async fn prune_incidents(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+    const PRUNE: &str = "\
+-- prune_incidents
+WITH portion AS MATERIALIZED (
+    SELECT incident_id FROM incidents WHERE NOT is_current AND resolved_at < $1 ORDER BY resolved_at LIMIT $2),
+notifications AS (DELETE FROM notification_outbox WHERE incident_id IN (SELECT incident_id FROM portion)),
+messages AS (DELETE FROM notification_messages WHERE incident_id IN (SELECT incident_id FROM portion)),
+entries AS (DELETE FROM incident_entries WHERE incident_id IN (SELECT incident_id FROM portion))
+DELETE FROM incidents WHERE incident_id IN (SELECT incident_id FROM portion)";
+    in_portions(client, PRUNE, before).await
+}
+
+/// Removes notifications that were sent, refused or dropped.
+async fn prune_notifications(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+    const PRUNE: &str = "\
+-- prune_notifications
+DELETE FROM notification_outbox
+ WHERE notification_id IN (SELECT notification_id FROM notification_outbox WHERE settled_at < $1
+                            ORDER BY settled_at LIMIT $2)";
+    in_portions(client, PRUNE, before).await
+}
+
+/// Repeats a deletion until there is nothing left to delete; returns how many rows that were.
+async fn in_portions(client: &Client, sql: &str, before: Timestamp) -> Result<u64, StoreError> {
+    let prune = client.prepare(sql).await?;
     let mut removed = 0;
     loop {
         let portion = client.execute(&prune, &[&Stamp(before), &PORTION]).await?;

@@ -17,6 +17,7 @@ use tracer_core::cohort::BaselineKey;
 use tracer_core::failure::Failure;
 use tracer_core::features::Features;
 use tracer_core::ids::ExecutionId;
+use tracer_core::incident::{Fingerprint, Incident, IncidentId};
 use tracer_core::name::Version;
 use tracer_core::time::{Day, Micros, Timestamp};
 
@@ -43,6 +44,18 @@ pub(super) struct Bits(pub(super) [u8; 16]);
 impl From<ExecutionId> for Bits {
     fn from(id: ExecutionId) -> Self {
         Self(id.to_bytes())
+    }
+}
+
+impl From<IncidentId> for Bits {
+    fn from(id: IncidentId) -> Self {
+        Self(id.to_bytes())
+    }
+}
+
+impl From<Fingerprint> for Bits {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self(fingerprint.to_bytes())
     }
 }
 
@@ -136,6 +149,16 @@ pub(super) fn count(row: &Row, column: &'static str) -> Result<u64, StoreError> 
 /// Returns an execution's id.
 pub(super) fn execution_id(row: &Row, column: &'static str) -> Result<ExecutionId, StoreError> {
     Ok(ExecutionId::from_bytes(get::<Bits>(row, column)?.0))
+}
+
+/// Returns an incident's id, or none where the column is null.
+pub(super) fn incident_id(row: &Row, column: &'static str) -> Result<Option<IncidentId>, StoreError> {
+    Ok(get::<Option<Bits>>(row, column)?.map(|bits| IncidentId::from_bytes(bits.0)))
+}
+
+/// Returns an incident of a column that holds the whole of it.
+pub(super) fn incident(row: &Row, column: &'static str) -> Result<Incident, StoreError> {
+    json(get(row, column)?, column)
 }
 
 /// Returns a baseline's key.

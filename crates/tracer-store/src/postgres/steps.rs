@@ -23,7 +23,8 @@ macro_rules! columns {
     () => {
         "s.execution_id, s.step_id, s.step_name, s.step_type, s.parent_step_id, s.attempt, s.status, s.started_at, \
          s.ended_at, s.duration_us, s.attributes::text AS attributes, s.error::text AS error, s.severity, s.judged_us, \
-         s.historical_avg_us, s.samples, s.p95_us, s.cohort::text AS cohort, s.in_flight, s.judge_at, s.changed_at"
+         s.historical_avg_us, s.samples, s.p95_us, s.cohort::text AS cohort, s.in_flight, s.judge_at, s.changed_at, \
+         s.incident_id"
     };
 }
 pub(super) use columns;
@@ -102,16 +103,17 @@ pub(super) const INSERT: &str = "\
 -- insert_steps
 INSERT INTO workflow_steps
        (execution_id, step_id, recorded_month, status, ended_at, duration_us, attributes, error, severity, judged_us,
-        historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at, step_name, step_type,
-        parent_step_id, attempt, started_at)
+        historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at, incident_id,
+        step_name, step_type, parent_step_id, attempt, started_at)
 SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7::jsonb, n.c8::jsonb, n.c9, n.c10,
        n.c11, n.c12, n.c13, n.c14::jsonb, n.c15, n.c16, n.c17, n.c18, n.c19,
-       n.c20, n.c21, n.c22
+       n.c20, n.c21, n.c22, n.c23
   FROM unnest($1::uuid[], $2::bigint[], $3::date[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
               $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::boolean[],
-              $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20::bigint[], $21::integer[],
-              $22::timestamptz[])
-       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22)";
+              $16::timestamptz[], $17::timestamptz[], $18::uuid[], $19::text[], $20::text[], $21::bigint[],
+              $22::integer[], $23::timestamptz[])
+       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22,
+             c23)";
 
 pub(super) const UPDATE: &str = "\
 -- update_steps
@@ -119,12 +121,12 @@ UPDATE workflow_steps AS s
    SET status = n.status, ended_at = n.ended_at, duration_us = n.duration_us, attributes = n.attributes::jsonb,
        error = n.error::jsonb, severity = n.severity, judged_us = n.judged_us, historical_avg_us = n.historical_avg_us,
        samples = n.samples, p95_us = n.p95_us, cohort = n.cohort::jsonb, in_flight = n.in_flight,
-       judge_at = n.judge_at, changed_at = n.changed_at
+       judge_at = n.judge_at, changed_at = n.changed_at, incident_id = n.incident_id
   FROM unnest($1::uuid[], $2::bigint[], $3::date[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
               $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::boolean[],
-              $16::timestamptz[], $17::timestamptz[])
+              $16::timestamptz[], $17::timestamptz[], $18::uuid[])
        AS n (execution_id, step_id, month, status, ended_at, duration_us, attributes, error, severity, judged_us,
-             historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at)
+             historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at, incident_id)
  WHERE s.execution_id = n.execution_id AND s.step_id = n.step_id AND s.recorded_month = n.month";
 
 /// The parameters of [`LOCK`].
@@ -189,6 +191,7 @@ fn changing<'a>(rows: &[(Month, &'a Step)]) -> Params<'a> {
         column(rows, |(_, s)| s.bottleneck.as_ref().is_some_and(|verdict| verdict.in_flight)),
         column(rows, |(_, s)| s.judge_at.map(Stamp)),
         column(rows, |(_, s)| Stamp(s.changed_at)),
+        column(rows, |(_, s)| s.incident.map(Bits::from)),
     ]
 }
 
@@ -264,7 +267,7 @@ pub(super) fn read(row: &Row) -> Result<Step, StoreError> {
         failure: row::failure(row, "error")?,
         bottleneck: read_verdict(row)?,
         judge_at: row::instant(row, "judge_at")?,
-        incident: None,
+        incident: row::incident_id(row, "incident_id")?,
         changed_at: row::some_instant(row, "changed_at")?,
     })
 }

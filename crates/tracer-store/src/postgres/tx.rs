@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, executions, idempotency, steps};
+use super::{baselines, executions, idempotency, incidents, steps};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -76,6 +76,12 @@ statements! {
     save_baselines = baselines::SAVE,
     save_segments = baselines::SAVE_SEGMENTS,
     remove_baselines = baselines::REMOVE,
+    lock_incidents = incidents::LOCK,
+    update_incidents = incidents::UPDATE,
+    insert_incidents = incidents::INSERT,
+    finish_messages = incidents::FINISH_MESSAGES,
+    add_entries = incidents::ADD_ENTRIES,
+    add_notifications = incidents::ADD_NOTIFICATIONS,
 }
 
 impl Sessions {
@@ -175,7 +181,7 @@ impl<'a> Pipeline<'a> {
     /// The first failure, in the order in which the statements were added: those after it only fail because of it.
     pub(super) async fn run(self) -> Result<Results, StoreError> {
         // The driver sends a statement when its future is first polled, and up to thirty futures are polled here in
-        // their order before any of them is waited for. A batch has a third of that.
+        // their order before any of them is waited for. A batch has half of that, and rarely two thirds.
         Ok(Results(try_join_all(self.queued).await?))
     }
 

@@ -46,7 +46,10 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
     let client = connect(database.url()).await;
     let applied =
         texts(&client, "SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version").await;
-    assert_eq!(applied, ["1 executions", "2 baselines", "3 incidents", "4 idempotency", "5 in_flight"]);
+    assert_eq!(
+        applied,
+        ["1 executions", "2 baselines", "3 incidents", "4 idempotency", "5 in_flight", "6 alerts"]
+    );
     let expected = ["executions", "steps"]
         .map(|table| ["01", "02", "03"].map(|month| format!("workflow_{table}_2026_{month}")))
         .concat();

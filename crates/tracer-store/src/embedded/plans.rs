@@ -1,0 +1,91 @@
+//! The plans of the statements about incidents and the outbox: what each looks up, and that none walks a table
+//! that grows.
+
+use rusqlite::Connection;
+use tracer_core::detect::Severity;
+use tracer_core::incident::{IncidentId, IncidentKind, IncidentState};
+use tracer_core::outbox::IncidentFilter;
+use tracer_core::test_util::fixtures::workflow;
+
+use super::{file, incidents, migrate, outbox};
+
+fn tables() -> Connection {
+    let mut connection = file::open_in_memory().unwrap();
+    migrate::migrate(&mut connection).unwrap();
+    connection
+}
+
+fn plan(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let mut rows = statement.raw_query();
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        lines.push(row.get::<_, String>(3).unwrap());
+    }
+    lines.join("; ")
+}
+
+fn named(connection: &Connection, sql: &str) -> String {
+    let name = sql.lines().next().and_then(|line| line.strip_prefix("-- ")).unwrap();
+    format!("{name}: {}", plan(connection, sql))
+}
+
+#[test]
+fn listings_of_incidents_walk_an_index_in_their_order() {
+    let any = IncidentFilter::default;
+    let firing = Some(IncidentState::Firing);
+    let one = Some(workflow("etl"));
+    let listings = [
+        any(),
+        IncidentFilter { kind: Some(IncidentKind::SlowStep), ..any() },
+        IncidentFilter { workflow: one.clone(), ..any() },
+        IncidentFilter { state: firing, ..any() },
+        IncidentFilter { state: firing, workflow: one, severity: Some(Severity::Critical), ..any() },
+    ];
+    let after = IncidentId::from_bytes([1; 16]);
+    let connection = tables();
+    let plans = listings.map(|filter| plan(&connection, &incidents::listing(&filter, Some(after), 10).0));
+    let expected = [
+        "SEARCH incidents USING INDEX sqlite_autoindex_incidents_1 (incident_id<?)",
+        "SEARCH incidents USING INDEX sqlite_autoindex_incidents_1 (incident_id<?)",
+        "SEARCH incidents USING INDEX incidents_of_workflow (workflow_name=? AND incident_id<?)",
+        "SEARCH incidents USING INDEX incidents_firing (incident_id<?)",
+        "SEARCH incidents USING INDEX incidents_firing (incident_id<?)",
+    ];
+    assert_eq!(plans, expected);
+}
+
+#[test]
+fn incidents_are_looked_up() {
+    let connection = tables();
+    let shown = incidents::STATEMENTS.map(|sql| named(&connection, sql));
+    let expected = [
+        "incident: SEARCH incidents USING INDEX sqlite_autoindex_incidents_1 (incident_id=?)",
+        "current_incident: SEARCH incidents USING INDEX incidents_current (fingerprint=?)",
+        "update_incident: SEARCH incidents USING INDEX sqlite_autoindex_incidents_1 (incident_id=?)",
+        "finish_messages: SEARCH notification_messages USING PRIMARY KEY (incident_id=?)",
+        "incident_history: SEARCH incident_entries USING INDEX incident_entries_of_incident (incident_id=?)",
+        "firing_incidents: SCAN incidents USING COVERING INDEX incidents_firing; USE TEMP B-TREE FOR GROUP BY",
+        "due_incidents: SEARCH incidents USING INDEX incidents_due (due_at<?)",
+        "old_incidents: SEARCH incidents USING INDEX incidents_over (resolved_at<?)",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn the_outbox_is_looked_up() {
+    let connection = tables();
+    let shown = outbox::STATEMENTS.map(|sql| named(&connection, sql));
+    let expected = [
+        "first_notification: SEARCH o USING INDEX notification_outbox_pending (channel=?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING INDEX notification_outbox_in_turn (incident_id=? AND channel=?)",
+        "told_together: SEARCH o USING INDEX notification_outbox_openings (channel=? AND execution_id=?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING INDEX notification_outbox_in_turn (incident_id=? AND channel=?)",
+        "told_before: SEARCH notification_outbox USING COVERING INDEX notification_outbox_of_incident (incident_id=? AND channel=? AND outcome=?)",
+        "message_of_incident: SEARCH notification_messages USING PRIMARY KEY (incident_id=? AND channel=?)",
+        "incidents_of_message: SEARCH m USING COVERING INDEX notification_messages_reference (channel=? AND reference=?); SEARCH i USING INDEX sqlite_autoindex_incidents_1 (incident_id=?); USE TEMP B-TREE FOR ORDER BY",
+        "outdated_messages: SEARCH m USING INDEX notification_messages_open (channel=?); SEARCH i USING INDEX sqlite_autoindex_incidents_1 (incident_id=?); USE TEMP B-TREE FOR GROUP BY; USE TEMP B-TREE FOR ORDER BY",
+        "told_openings: SEARCH o USING INDEX notification_outbox_told (channel=? AND settled_at>?); SEARCH i USING INDEX sqlite_autoindex_incidents_1 (incident_id=?)",
+        "channels: CO-ROUTINE n; MERGE (UNION); LEFT; SCAN notification_channels; RIGHT; SCAN notification_outbox USING INDEX notification_outbox_pending; MATERIALIZE p; SCAN notification_outbox USING INDEX notification_outbox_pending; SCAN n; BLOOM FILTER ON p (channel=?); SEARCH p USING AUTOMATIC COVERING INDEX (channel=?) LEFT-JOIN; SEARCH c USING PRIMARY KEY (channel=?) LEFT-JOIN; CORRELATED SCALAR SUBQUERY 1; SEARCH r USING COVERING INDEX notification_outbox_refused (channel=? AND settled_at>?)",
+        "old_notifications: SEARCH notification_outbox USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY 1; SEARCH notification_outbox USING COVERING INDEX notification_outbox_settled (settled_at<?)",
+    ];
+    assert_eq!(shown, expected);
+}
