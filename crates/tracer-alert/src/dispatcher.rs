@@ -263,7 +263,8 @@ impl Turn<'_> {
         }
         while self.may_send(stop).await {
             let now = self.now();
-            let Some(delivery) = repository.take(&self.lease, now, self.recipient.channel.grouped).await? else {
+            let Some(delivery) = repository.take(&self.lease, now, self.recipient.channel.grouped).await?
+            else {
                 break;
             };
             if !self.deliver(&delivery).await? {

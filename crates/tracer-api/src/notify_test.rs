@@ -6,7 +6,9 @@ use tracer_core::baseline::Reference;
 use tracer_core::cohort::Cohort;
 use tracer_core::detect::{Bottleneck, Severity};
 use tracer_core::ids::{ExecutionId, StepId};
-use tracer_core::incident::{AlertPlan, Cause, Evidence, Finding, Incident, IncidentKind, ResolvedBy, Transition};
+use tracer_core::incident::{
+    AlertPlan, Cause, Evidence, Finding, Incident, IncidentKind, ResolvedBy, Transition,
+};
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::notify::{Delivery, Notification, NotifyError, Posted, Receipt};
 use tracer_core::time::{Micros, Timestamp};
@@ -51,7 +53,9 @@ pub(crate) fn answered(receipt: &Receipt) -> String {
 /// Says what to do about a channel that did not take it.
 pub(crate) fn explained(error: NotifyError) -> anyhow::Error {
     let hint = match error {
-        NotifyError::Transient { .. } => "a notification would be tried again; is the address right and reachable?",
+        NotifyError::Transient { .. } => {
+            "a notification would be tried again; is the address right and reachable?"
+        }
         NotifyError::Permanent { .. } => "a notification would be set aside; check the channel's settings",
     };
     anyhow::Error::new(error).context(hint)

@@ -28,7 +28,8 @@ pub(super) fn recipients(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::
 
 fn links(settings: &Settings) -> anyhow::Result<Links> {
     let given = |pattern: &'_ String| (!pattern.is_empty()).then(|| pattern.clone());
-    let (execution, dashboard) = (given(&settings.alerts.execution_url), given(&settings.alerts.dashboard_url));
+    let (execution, dashboard) =
+        (given(&settings.alerts.execution_url), given(&settings.alerts.dashboard_url));
     // As everywhere in the settings the last entry that matches holds; here it is the first.
     let runbooks: Vec<Runbook> = settings
         .runbook
@@ -43,11 +44,7 @@ fn links(settings: &Settings) -> anyhow::Result<Links> {
     Links::new(execution.as_deref(), dashboard.as_deref(), &runbooks).context("a link cannot be used")
 }
 
-fn notifier(
-    channel: &ChannelSettings,
-    http: &Http,
-    links: &Arc<Links>,
-) -> anyhow::Result<Arc<dyn Notifier>> {
+fn notifier(channel: &ChannelSettings, http: &Http, links: &Arc<Links>) -> anyhow::Result<Arc<dyn Notifier>> {
     let (links, timeout) = (Arc::clone(links), channel.timeout);
     Ok(match &channel.target {
         Target::SlackWebhook { url } => Arc::new(SlackWebhook::new(http, url.expose(), links, timeout)?),

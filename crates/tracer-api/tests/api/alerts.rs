@@ -67,10 +67,7 @@ fn webhook(slack: &FakeSlack) -> String {
 }
 
 fn bot(slack: &FakeSlack) -> String {
-    format!(
-        "[slack]\nbot_token = \"xoxb-1\"\nchannel = \"#oncall\"\napi_url = \"{}/api\"\n",
-        slack.url
-    )
+    format!("[slack]\nbot_token = \"xoxb-1\"\nchannel = \"#oncall\"\napi_url = \"{}/api\"\n", slack.url)
 }
 
 /// Gives a step a history of 420 ms.
@@ -129,7 +126,10 @@ async fn a_thousand_slow_steps_are_one_message_that_counts_them_and_one_end() {
     // The message is edited until the count is right.
     let mut edits = slack.wait_for("/chat.update", 1).await;
     for _ in 0..1_000 {
-        if edits.last().is_some_and(|edit| edit.to_string().contains("1,000") || edit.to_string().contains("1000")) {
+        if edits
+            .last()
+            .is_some_and(|edit| edit.to_string().contains("1,000") || edit.to_string().contains("1000"))
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -178,9 +178,10 @@ async fn whatever_slack_answers_everything_arrives_in_order_and_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_set_aside_and_shown_and_other_channels_go_on() {
     let (slack, hook) = (FakeSlack::start(), FakeSlack::start());
+    // Names of their own: metrics are of the process.
     let text = format!(
-        "{}[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{}/hook\"\nsecret = \"s\"\n",
-        webhook(&slack),
+        "{}[[channel]]\nname = \"going-on\"\ntype = \"webhook\"\nurl = \"{}/hook\"\nsecret = \"s\"\n",
+        webhook(&slack).replace("oncall", "refusing"),
         hook.url
     );
     let service = start(&text).await;
@@ -199,13 +200,14 @@ async fn a_refusal_is_set_aside_and_shown_and_other_channels_go_on() {
     assert_eq!(about(&slack.wait_for("/x", 2).await, &workflows), workflows[1..]);
     assert_eq!(about(&hook.wait_for("/hook", 3).await, &workflows), workflows);
     let health = service.get("/health").await.expect(200);
-    let channels = ["oncall", "hook"].map(|name| health["checks"][format!("channel:{name}")]["status"].clone());
+    let channels =
+        ["refusing", "going-on"].map(|name| health["checks"][format!("channel:{name}")]["status"].clone());
     assert_eq!((&health["status"], channels), (&json!("degraded"), [json!("degraded"), json!("healthy")]));
     let metrics = service.get("/metrics").await.text;
     for line in [
-        "tracer_notifications_total{channel=\"oncall\",outcome=\"refused\"} 1",
-        "tracer_notifications_total{channel=\"oncall\",outcome=\"sent\"} 2",
-        "tracer_notifications_total{channel=\"hook\",outcome=\"sent\"} 3",
+        "tracer_notifications_total{channel=\"refusing\",outcome=\"refused\"} 1",
+        "tracer_notifications_total{channel=\"refusing\",outcome=\"sent\"} 2",
+        "tracer_notifications_total{channel=\"going-on\",outcome=\"sent\"} 3",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
@@ -277,7 +279,11 @@ async fn an_action_is_taken_once_within_its_cool_down_and_its_answer_is_kept() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!((&history[1]["what"], &history[1]["note"]), (&json!("action"), &json!("200: ok")), "{history}");
+    assert_eq!(
+        (&history[1]["what"], &history[1]["note"]),
+        (&json!("action"), &json!("200: ok")),
+        "{history}"
+    );
     alerting.post(&format!("{path}/resolve"), json!({})).await.expect(200);
     // Much later it is another incident, but the cool-down holds.
     alerting.advance(35 * 60_000);
@@ -294,4 +300,24 @@ async fn an_action_is_taken_once_within_its_cool_down_and_its_answer_is_kept() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the second opening was not dropped: {:#?}", service.calls());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_slack_does_not_know_is_said_in_the_health() {
+    let slack = FakeSlack::start();
+    let service = start(&bot(&slack)).await;
+    history(&service, "etl").await;
+    slack.set(Mood::InvalidAuth);
+    slow(&service, "etl").await;
+    slack.wait_for_calls(1).await;
+    for _ in 0..500 {
+        let health = service.get("/health").await.expect(200);
+        let channel = &health["checks"]["channel:slack"];
+        if channel["status"] == "degraded" {
+            assert!(channel.to_string().contains("invalid_auth"), "{channel}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the health does not say it");
 }

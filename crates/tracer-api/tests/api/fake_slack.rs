@@ -124,7 +124,8 @@ async fn answer(req: HttpRequest, body: web::Bytes, state: web::Data<Mutex<State
             }
             if path.contains("/api/") {
                 let ts = body["ts"].as_str().map_or_else(|| format!("1.{number:06}"), str::to_owned);
-                HttpResponse::Ok().json(json!({"ok": true, "channel": "C1", "ts": ts, "text": "", "message": {"ts": ts}}))
+                HttpResponse::Ok()
+                    .json(json!({"ok": true, "channel": "C1", "ts": ts, "text": "", "message": {"ts": ts}}))
             } else {
                 HttpResponse::Ok().content_type("text/html").body("ok")
             }

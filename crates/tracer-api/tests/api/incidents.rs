@@ -285,26 +285,25 @@ async fn health_and_metrics_show_what_fires_and_what_waits_for_whom() {
         [r#"tracer_outbox_pending{channel="log"} 0"#, r#"tracer_outbox_oldest_seconds{channel="log"} 0"#];
     assert_eq!(shown().await, idle);
     opened(&service).await;
-    // Openings wait two seconds for others of their execution.
     service.advance(10_000);
     assert_eq!(
         shown().await,
         [
             r#"tracer_incidents_firing{kind="slow_step",severity="WARNING"} 1"#,
             r#"tracer_outbox_pending{channel="log"} 1"#,
-            r#"tracer_outbox_oldest_seconds{channel="log"} 8"#,
+            r#"tracer_outbox_oldest_seconds{channel="log"} 10"#,
         ]
     );
     let health = service.get("/health").await.expect(200);
     assert_eq!(health["status"], "healthy");
     assert_eq!(
         health["checks"]["outbox"],
-        json!({"status": "healthy", "pending": 1, "oldest_age_ms": 8_000})
+        json!({"status": "healthy", "pending": 1, "oldest_age_ms": 10_000})
     );
     assert_eq!(
         health["checks"]["channel:log"],
         json!({
-            "status": "healthy", "pending": 1, "oldest_age_ms": 8_000, "failures": 0, "refused": 0,
+            "status": "healthy", "pending": 1, "oldest_age_ms": 10_000, "failures": 0, "refused": 0,
             "last_sent_at": null, "last_fault": null,
         })
     );

@@ -217,7 +217,7 @@ fn times_shares_and_links_have_bounds() {
     for (text, expected) in [
         ("resolve_after = \"0s\"", "`alerts.resolve_after`: must lie between 1s and 2592000 s"),
         ("resolve_after = \"25h\"", "`alerts.stale_after`: must not be below resolve_after"),
-        ("repeat_interval = \"1s\"", "`alerts.repeat_interval`: must lie between 60s and 31536000 s"),
+        ("repeat_interval = \"1ms\"", "`alerts.repeat_interval`: must lie between 1s and 31536000 s"),
         ("group_wait = \"2m\"", "`alerts.group_wait`: must lie between 0ns and 60 s"),
         ("resolve_runs = 256", "`alerts.resolve_runs`: invalid value: integer `256`, expected u8"),
         (
