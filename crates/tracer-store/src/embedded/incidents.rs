@@ -47,7 +47,7 @@ const FINISH_MESSAGES: &str = "\
 -- finish_messages
 UPDATE notification_messages
    SET is_final = 1
- WHERE incident_id = ?1 AND shown_at >= ?2";
+ WHERE incident_id = ?1 AND shown_at = ?2";
 
 const ADD_ENTRY: &str = "\
 -- add_entry

@@ -278,7 +278,7 @@ const NOTE_MESSAGE: &str = "\
 -- note_message
 INSERT INTO notification_messages (incident_id, channel, reference, shown_at, is_final)
 VALUES (?1, ?2, ?3, ?4,
-        EXISTS (SELECT 1 FROM incidents WHERE incident_id = ?1 AND NOT is_current AND changed_at <= ?4))
+        EXISTS (SELECT 1 FROM incidents WHERE incident_id = ?1 AND NOT is_current AND changed_at = ?4))
     ON CONFLICT (incident_id, channel) DO UPDATE
    SET reference = excluded.reference, shown_at = excluded.shown_at, is_final = excluded.is_final";
 
@@ -325,12 +325,14 @@ pub(super) fn settle(
     Ok(true)
 }
 
+/// What was shown is compared with what is by its time alone, in either direction: replicas stamp by one clock, and not in
+/// one order.
 const OUTDATED: &str = "\
 -- outdated_messages
 SELECT m.reference
   FROM notification_messages AS m INDEXED BY notification_messages_open
  CROSS JOIN incidents AS i ON i.incident_id = m.incident_id
- WHERE m.channel = ?1 AND NOT m.is_final AND i.changed_at > m.shown_at
+ WHERE m.channel = ?1 AND NOT m.is_final AND i.changed_at <> m.shown_at
  GROUP BY m.reference
  ORDER BY min(i.changed_at), m.reference
  LIMIT ?2";
@@ -358,7 +360,7 @@ const NOTE_EDIT: &str = "\
 UPDATE notification_messages
    SET shown_at = ?4,
        is_final =
-           EXISTS (SELECT 1 FROM incidents WHERE incident_id = ?1 AND NOT is_current AND changed_at <= ?4)
+           EXISTS (SELECT 1 FROM incidents WHERE incident_id = ?1 AND NOT is_current AND changed_at = ?4)
  WHERE incident_id = ?1 AND channel = ?2 AND reference = ?3";
 
 /// Notes what a message shows; returns false if the lease was lost.

@@ -295,7 +295,8 @@ pub async fn an_end_cancels_everything(lab: Lab) {
     assert_eq!(kept.bottleneck.map(|found| found.kind), Some(VerdictKind::StuckStep), "it was stuck");
     assert_eq!(lab.step_of(id, unseen).await.bottleneck, None);
     lab.advance(Micros::from_days(1));
-    assert_eq!(due(&lab, 10).await, Due::default());
+    let due = due(&lab, 10).await;
+    assert!(due.steps.is_empty() && due.executions.is_empty(), "what ran has ended");
     for step in [load, unseen] {
         assert_eq!(lab.judge(JudgeStep { execution: id, id: step }).await, None);
     }

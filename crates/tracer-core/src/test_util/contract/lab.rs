@@ -4,19 +4,28 @@
 //! Not here: what is expected of a store; that is in the other files of this folder.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use wildmatch::WildMatch;
 
 use crate::baseline::{Baseline, Ending, Measured};
 use crate::clock::Clock;
 use crate::cohort::{CohortSpec, Dimension};
-use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
+use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, Severity, StepPolicy, WorkflowPolicy};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::ids::{ExecutionId, StepId};
+use crate::incident::Incident;
+use crate::notify::ChannelName;
+use crate::outbox::IncidentFilter;
 use crate::record::{
     Answer, Completion, ExecutionEnded, Idempotency, JudgeExecution, JudgeStep, Outcome, Refusal, Request,
     StartExecution, StepEnded,
 };
 use crate::repository::{ExecutionFilter, Repository, RepositoryError, WorkflowHistory};
+use crate::routing::{Alerting, Audience, Channel, QuietHours};
 use crate::step::Step;
 use crate::test_util::FakeClock;
 use crate::test_util::fixtures::{self, IntoCommand, completed, end, request, start, step, whole, workflow};
@@ -55,6 +64,9 @@ impl Lab {
     /// named `timed…` is stuck after a second, one named `by_version…` is compared with those of its version
     /// and magnitude of `input_bytes`, and an execution of a workflow named `hushed…` is stalled
     /// after ten seconds of silence.
+    ///
+    /// Of incidents is told: `people`; `state`, which keeps them; `action`, which acts on openings; and of workflows
+    /// named `nightly…` also `night`, whose quiet hours are from 11:00 to 14:00 UTC.
     pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
         let clock = Arc::new(FakeClock::at(fixtures::NOON));
         let patient = FactorOfMean { warning: 10.0, critical: 20.0, ..FactorOfMean::default() };
@@ -79,7 +91,8 @@ impl Lab {
             steps("timed*", StepPolicy { timeout: Some(Micros::from_secs(1)), ..StepPolicy::default() }),
             hushed,
         ];
-        let policy = Policy::new(StepPolicy::default(), entries);
+        let alerting = Alerting { channels: channels(), ..Alerting::default() };
+        let policy = Policy::new(StepPolicy::default(), entries).with_alerting(alerting);
         let store = open(Arc::clone(&clock), Arc::new(policy)).await;
         Self { store, clock }
     }
@@ -239,6 +252,39 @@ impl Lab {
         said
     }
 
+    /// Looks at the incidents that are due; returns what became of those to which something happened.
+    pub async fn tend(&self) -> Vec<Incident> {
+        let due = self.store().due(self.now(), 1_000).await.expect("an answer");
+        let mut changed = Vec::new();
+        for tend in due.incidents {
+            let answer = self.try_record(tend).await.expect("looking is never refused");
+            match answer.outcome {
+                Outcome::Incident(incident) => changed.push(*incident),
+                other => assert_eq!((other, answer.fresh), (Outcome::NothingNew, false)),
+            }
+        }
+        changed
+    }
+
+    /// Returns all incidents that a filter lets through, newest first.
+    pub async fn incidents(&self, filter: &IncidentFilter) -> Vec<Incident> {
+        self.store().incidents(filter, None, 10_000).await.expect("an answer")
+    }
+
+    /// Returns the only incident that there is.
+    pub async fn only_incident(&self) -> Incident {
+        let mut all = self.incidents(&IncidentFilter::default()).await;
+        assert_eq!(all.len(), 1, "{all:#?}");
+        all.remove(0)
+    }
+
+    /// Returns an execution of a workflow whose step has taken 100 ms ten times.
+    pub async fn with_history(&self, workflow: &str, step: &str) -> ExecutionId {
+        let id = self.start(workflow).await;
+        self.took_each(id, step, 100, 10).await;
+        id
+    }
+
     /// Looks at one thing; returns the verdict in words, if it is new.
     pub async fn judge(&self, command: impl IntoCommand) -> Option<String> {
         let answer = self.try_record(command).await.expect("looking is never refused");
@@ -274,6 +320,28 @@ impl Lab {
             }
         }
     }
+}
+
+/// Returns the channels that are told of incidents.
+fn channels() -> Vec<Channel> {
+    let channel = |name: &str, audience| Channel {
+        name: channel_name(name),
+        audience,
+        workflow: WildMatch::new("*"),
+        severity: Severity::Warning,
+        kinds: BTreeSet::new(),
+        quiet: None,
+    };
+    let at = |hour| Time::new(hour, 0, 0, 0).expect("a time of day");
+    let quiet = Some(QuietHours { from: at(11), until: at(14), zone: TimeZone::UTC });
+    let night = Channel { workflow: WildMatch::new("nightly*"), quiet, ..channel("night", Audience::People) };
+    let people = channel("people", Audience::People);
+    vec![people, channel("state", Audience::State), channel("action", Audience::Action), night]
+}
+
+/// Returns the name of a channel.
+pub(super) fn channel_name(text: &str) -> ChannelName {
+    ChannelName::new(text).expect("a channel's name")
 }
 
 /// Returns the ended step that an outcome shows.

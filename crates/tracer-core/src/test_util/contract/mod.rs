@@ -21,10 +21,12 @@ pub mod history;
 pub mod idempotency;
 pub mod imports;
 pub mod in_flight;
+pub mod incidents;
 pub mod judging;
 mod lab;
 pub mod listing;
 pub mod names;
+pub mod outbox;
 pub mod regressions;
 pub mod retention;
 pub mod runs;
@@ -227,6 +229,56 @@ macro_rules! contract_tests {
                 what_is_due_comes_in_order_and_in_portions,
                 looking_is_no_sign_of_life,
                 an_import_is_never_due,
+            ],
+            incidents: [
+                an_incident_is_there_when_its_verdict_is_answered,
+                a_thousand_findings_of_one_cause_at_once_are_one_incident,
+                causes_that_open_at_once_are_incidents_of_their_own,
+                a_worse_finding_raises_the_severity_once,
+                normal_ends_and_time_together_resolve_it,
+                too_few_normal_ends_do_not_resolve_it,
+                time_alone_resolves_what_has_been_normal,
+                soon_after_its_end_it_reopens_and_later_there_is_a_new_one,
+                a_stuck_step_is_an_incident_until_it_ends_however_it_ends,
+                a_silent_execution_is_an_incident_until_it_is_heard_of_or_ends,
+                old_work_and_imports_that_tell_nobody_open_nothing,
+                what_is_invented_is_marked_until_something_real_joins,
+                a_new_reference_resolves_what_was_slow_by_the_old_one,
+                failures_beyond_what_is_borne_are_an_incident_until_they_stop,
+                what_is_said_of_it_by_hand_is_kept,
+                an_unknown_incident_is_unknown_to_everything,
+                incidents_are_listed_by_what_they_are,
+                pages_of_incidents_have_no_gaps_or_repeats,
+                a_long_history_shows_its_newest_lines_in_order,
+                what_fires_is_counted_by_kind_and_severity,
+                what_lasts_is_repeated_and_what_is_not_heard_of_is_let_go,
+                incidents_are_due_in_order_and_in_portions,
+                twenty_looks_at_one_incident_tell_of_it_once,
+                incidents_of_cohorts_are_kept_apart,
+                whatever_is_said_can_be_kept,
+            ],
+            outbox: [
+                what_is_told_comes_in_the_order_in_which_it_happened,
+                nothing_is_waiting_where_nothing_was_found,
+                a_channel_waits_while_there_is_something_to_send_and_nobody_does,
+                a_lease_is_had_by_one_until_it_runs_out,
+                what_is_said_under_a_lost_lease_is_refused,
+                a_lease_that_ran_out_takes_nothing_and_one_given_back_says_nothing,
+                what_is_tried_again_keeps_its_place_and_pauses_the_channel,
+                a_failure_of_no_notification_pauses_the_channel_too,
+                what_is_refused_or_dropped_is_set_aside_and_the_next_goes_on,
+                what_was_told_before_is_known_by_channel,
+                what_is_held_back_holds_up_nothing_but_its_own_incident,
+                what_one_execution_opens_is_told_together,
+                no_message_tells_of_too_many_or_of_what_opened_much_later,
+                what_is_quiet_is_not_told_together_with_what_is_not,
+                a_posted_message_is_found_again_and_edited_when_it_is_outdated,
+                a_message_that_was_edited_too_early_is_edited_again,
+                what_a_channel_was_told_of_openings_is_known,
+                what_an_action_answered_is_in_the_history_of_its_incidents,
+                a_channel_settles_nothing_of_another_one,
+                notifications_that_are_settled_are_removed_in_time_and_others_stay,
+                incidents_that_fire_are_kept_however_old,
             ],
             retention: [
                 what_is_old_is_removed_and_what_is_new_stays,
