@@ -91,9 +91,9 @@ CREATE INDEX notification_outbox_pending ON notification_outbox (channel, notifi
 -- Whether something of the same incident comes before.
 CREATE INDEX notification_outbox_in_turn ON notification_outbox (incident_id, channel, notification_id)
     WHERE settled_at IS NULL;
--- What is told together with an opening.
-CREATE INDEX notification_outbox_openings ON notification_outbox (channel, execution_id, notification_id)
-    WHERE settled_at IS NULL AND loud AND transition = 'opened';
+-- What is told together.
+CREATE INDEX notification_outbox_together ON notification_outbox (channel, execution_id, transition, notification_id)
+    WHERE settled_at IS NULL AND loud;
 -- What a channel was told of an incident.
 CREATE INDEX notification_outbox_of_incident ON notification_outbox (incident_id, channel);
 -- When a channel was told of openings, and what it refused.

@@ -263,8 +263,7 @@ impl Turn<'_> {
         }
         while self.may_send(stop).await {
             let now = self.now();
-            let Some(delivery) = repository.take(&self.lease, now, self.recipient.channel.grouped).await?
-            else {
+            let Some(delivery) = repository.take(&self.lease, now, self.told_together()).await? else {
                 break;
             };
             if !self.deliver(&delivery).await? {
@@ -284,6 +283,16 @@ impl Turn<'_> {
 
     fn now(&self) -> Timestamp {
         self.dispatcher.clock.now()
+    }
+
+    /// Returns the transitions of which several are told at once. What can be edited shows the end of each of
+    /// its incidents in its own place.
+    fn told_together(&self) -> &'static [Transition] {
+        match (self.recipient.channel.grouped, self.recipient.notifier.edits()) {
+            (false, _) => &[],
+            (true, true) => &[Transition::Opened],
+            (true, false) => &[Transition::Opened, Transition::Resolved],
+        }
     }
 
     fn name(&self) -> &ChannelName {

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use crate::detect::Severity;
-use crate::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, IncidentKind, IncidentState};
+use crate::incident::{
+    Fingerprint, HistoryEntry, Incident, IncidentId, IncidentKind, IncidentState, Transition,
+};
 use crate::name::WorkflowName;
 use crate::notify::{ChannelName, Delivery, Posted};
 use crate::repository::RepositoryError;
@@ -162,15 +164,15 @@ pub trait Outbox: Send + Sync {
     /// before anything is sent; none if nothing is, or the lease was lost.
     ///
     /// What is held back ([`NewNotification::not_before`](crate::routing::NewNotification)) does not hold up
-    /// what comes after, except of its own incident. If `grouped`, together with a loud opening come the other
-    /// loud openings of the same execution ([`Incident::opened_in`]) within
-    /// [`crate::limits::GROUPED_WITHIN_SECS`], at most [`crate::limits::GROUPED_INCIDENTS`] in all; and with a
-    /// loud end the other loud ends of incidents that the same execution opened, in the same way.
+    /// what comes after, except of its own incident. With a loud one of the transitions `together` come the
+    /// other loud ones of the same transition, of incidents that the same execution opened
+    /// ([`Incident::opened_in`]), within [`crate::limits::GROUPED_WITHIN_SECS`]; at most
+    /// [`crate::limits::GROUPED_INCIDENTS`] in all.
     async fn take(
         &self,
         lease: &Lease,
         now: Timestamp,
-        grouped: bool,
+        together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError>;
 
     /// Says what became of a delivery; returns false, and changes nothing, if the lease was lost.

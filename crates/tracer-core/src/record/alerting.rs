@@ -160,21 +160,34 @@ pub(super) fn rebaselined(
     }
 }
 
-/// Something that runs has a verdict, or a worse one. Returns the incident that it belongs to from now on;
-/// `before` is the one that it belonged to.
+/// Something that runs and has a verdict, or a worse one.
+pub(super) struct Stuck {
+    pub(super) cause: Cause,
+    pub(super) evidence: Evidence,
+    /// The incident that it belonged to.
+    pub(super) before: Option<IncidentId>,
+    /// Whether people know of it by another incident.
+    pub(super) is_known: bool,
+}
+
+/// Brings what is stuck to its incident, and returns the one that it belongs to from now on.
 pub(super) fn stuck(
     policy: &Policy,
-    cause: Cause,
-    evidence: Evidence,
-    before: Option<IncidentId>,
+    found: Stuck,
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> Option<IncidentId> {
+    let Stuck { cause, evidence, before, is_known } = found;
     // One that was let go meanwhile is history: what goes on belongs to the next one.
     let kept = before.filter(|id| set.incidents.get(id).is_some_and(|incident| incident.is_current));
     let is_new = kept.is_none();
-    let found = Found { evidence, is_new, lasts: is_new, aside: false, simulated: false };
+    let found = Found { evidence, is_new, lasts: is_new, aside: is_known, simulated: false };
     Some(find(policy.alerting(), cause, found, now, set))
+}
+
+/// Returns whether people were last told that an incident fires.
+pub(super) fn is_told(id: IncidentId, set: &WorkingSet) -> bool {
+    set.incidents.get(&id).is_some_and(|incident| incident.told.is_some_and(|told| told.firing))
 }
 
 /// Something that was stuck is so no longer. Returns whether people had been told that it was, and of

@@ -74,6 +74,7 @@ impl IncidentNeeds {
             }
             Command::JudgeExecution(judge) => {
                 self.ids.extend(of_execution(judge.id));
+                self.ids.extend(set.activities.get(&judge.id).and_then(|activity| activity.stuck));
                 if let Some(execution) = set.executions.get(&judge.id) {
                     let kind = IncidentKind::StalledExecution;
                     self.cause(kind, &execution.workflow, None, Cohort::default());

@@ -100,7 +100,8 @@ pub(super) fn judge_step(policy: &Policy, judge: JudgeStep, now: Timestamp, set:
         let cause = Cause { kind, workflow: workflow.clone(), step: name, cohort };
         let finding = Finding::TooLong(verdict.clone());
         let evidence = Evidence { execution: step.execution, step: Some(step.id), finding };
-        step.incident = alerting::stuck(policy, cause, evidence, step.incident, now, set);
+        let found = alerting::Stuck { cause, evidence, before: step.incident, is_known: false };
+        step.incident = alerting::stuck(policy, found, now, set);
     } else if step.bottleneck.is_none() {
         alerting::freed(policy, step.incident.take(), now, set);
     }
@@ -161,7 +162,10 @@ pub(super) fn judge_execution(
             let finding = Finding::TooLong(found.bottleneck.clone());
             let evidence = Evidence { execution: judge.id, step: None, finding };
             let cause = alerting::of_workflow(IncidentKind::StalledExecution, &workflow);
-            alerting::stuck(policy, cause, evidence, before, now, set)
+            // Whoever knows of a step that is stuck need not hear that nothing is heard meanwhile.
+            let is_known = activity.stuck.is_some_and(|id| alerting::is_told(id, set));
+            let found = alerting::Stuck { cause, evidence, before, is_known };
+            alerting::stuck(policy, found, now, set)
         }
         None if is_stalled => before,
         None => {

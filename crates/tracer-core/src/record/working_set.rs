@@ -57,6 +57,8 @@ pub struct Activity {
     pub changed_at: Option<Timestamp>,
     /// The latest time at which one that runs is to be looked at; none if none is.
     pub judge_at: Option<Timestamp>,
+    /// An incident that one that runs belongs to, because it is stuck; the latest.
+    pub stuck: Option<IncidentId>,
 }
 
 /// What an ending execution needs to know of its steps.

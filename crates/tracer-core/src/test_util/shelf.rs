@@ -109,7 +109,9 @@ impl Shelf {
         for id in needs.activities {
             let changed_at = self.steps_of(id).map(|step| step.changed_at).max();
             let judge_at = self.steps_of(id).filter_map(|step| step.judge_at).max();
-            set.activities.insert(id, Activity { changed_at, judge_at });
+            let stuck = self.steps_of(id).filter(|step| step.status == StepStatus::Running);
+            let stuck = stuck.filter_map(|step| step.incident).max();
+            set.activities.insert(id, Activity { changed_at, judge_at, stuck });
         }
         let mut made = Vec::new();
         for (key, need) in HistoryNeeds::of(policy, batch, &set).0 {

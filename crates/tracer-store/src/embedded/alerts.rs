@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use rusqlite::Transaction;
-use tracer_core::incident::{Fingerprint, HistoryEntry, Incident, IncidentId};
+use tracer_core::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, Transition};
 use tracer_core::notify::{ChannelName, Delivery, Posted};
 use tracer_core::outbox::{
     ChannelState, FiringCount, IncidentCursor, IncidentFilter, IncidentRepository, Lease, Outbox, Settlement,
@@ -76,10 +76,10 @@ impl Outbox for EmbeddedStore {
         &self,
         lease: &Lease,
         now: Timestamp,
-        grouped: bool,
+        together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError> {
-        let lease = lease.clone();
-        Ok(self.connection.write("take", move |tx| outbox::take(tx, &lease, now, grouped)).await?)
+        let (lease, together) = (lease.clone(), together.to_vec());
+        Ok(self.connection.write("take", move |tx| outbox::take(tx, &lease, now, &together)).await?)
     }
 
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, RepositoryError> {

@@ -29,7 +29,7 @@ macro_rules! in_turn {
 
 const FIRST: &str = concat!(
     "-- first_notification
-SELECT o.notification_id, o.loud AND o.transition = 'opened', o.execution_id, o.created_at
+SELECT o.notification_id, o.loud, o.transition, o.execution_id, o.created_at
   FROM notification_outbox AS o INDEXED BY notification_outbox_pending
  WHERE o.channel = ?1 AND o.settled_at IS NULL AND o.not_before <= ?2
    AND ",
@@ -43,8 +43,8 @@ SELECT o.notification_id, o.loud AND o.transition = 'opened', o.execution_id, o.
 const TOGETHER: &str = concat!(
     "-- told_together
 SELECT o.notification_id
-  FROM notification_outbox AS o INDEXED BY notification_outbox_openings
- WHERE o.channel = ?1 AND o.execution_id = ?2 AND o.settled_at IS NULL AND o.loud AND o.transition = 'opened'
+  FROM notification_outbox AS o INDEXED BY notification_outbox_together
+ WHERE o.channel = ?1 AND o.execution_id = ?2 AND o.transition = ?8 AND o.settled_at IS NULL AND o.loud
    AND o.notification_id <> ?3 AND o.created_at BETWEEN ?4 AND ?5 AND (o.not_before <= ?6 OR NOT o.held)
    AND ",
     in_turn!(),
@@ -163,13 +163,13 @@ pub(super) fn take(
     tx: &Transaction<'_>,
     lease: &Lease,
     now: Timestamp,
-    grouped: bool,
+    together: &[Transition],
 ) -> Result<Option<Delivery>, StoreError> {
     let channel = lease.channel.as_str();
     if !tx.prepare_cached(HOLDS)?.exists(params![channel, lease.token, now.as_micros()])? {
         return Ok(None);
     }
-    let ids = next(tx, channel, now, grouped)?;
+    let ids = next(tx, channel, now, together)?;
     let mut notifications = Vec::with_capacity(ids.len());
     for id in ids {
         tx.prepare_cached(COUNT_ATTEMPT)?.execute([id])?;
@@ -188,15 +188,20 @@ pub(super) fn take(
 }
 
 /// Returns the numbers of what is to be sent next, in their order.
-fn next(tx: &Transaction<'_>, channel: &str, now: Timestamp, grouped: bool) -> Result<Vec<i64>, StoreError> {
+fn next(
+    tx: &Transaction<'_>,
+    channel: &str,
+    now: Timestamp,
+    together: &[Transition],
+) -> Result<Vec<i64>, StoreError> {
     let mut statement = tx.prepare_cached(FIRST)?;
     let mut rows = statement.query(params![channel, now.as_micros()])?;
     let Some(found) = rows.next()? else { return Ok(Vec::new()) };
-    let id: i64 = found.get(0)?;
-    if !grouped || !found.get::<_, bool>(1)? {
+    let (id, is_loud, transition): (i64, bool, &str) = (found.get(0)?, found.get(1)?, text(found, 2)?);
+    if !is_loud || !together.iter().any(|one| one.as_str() == transition) {
         return Ok(vec![id]);
     }
-    let (execution, created_at): (ExecutionId, _) = (row::execution_id(found, 2)?, time(found, 3)?);
+    let (execution, created_at): (ExecutionId, _) = (row::execution_id(found, 3)?, time(found, 4)?);
     let within = Micros::from_secs(limits::GROUPED_WITHIN_SECS);
     let (from, to) = (created_at - within, created_at + within);
     let mut statement = tx.prepare_cached(TOGETHER)?;
@@ -208,6 +213,7 @@ fn next(tx: &Transaction<'_>, channel: &str, now: Timestamp, grouped: bool) -> R
         to.as_micros(),
         now.as_micros(),
         sql_limit(limits::GROUPED_INCIDENTS - 1),
+        transition,
     ])?;
     let others = collect(&mut rows, |found| Ok(found.get::<_, i64>(0)?))?;
     Ok(distinct(others.into_iter().chain([id])))

@@ -78,7 +78,7 @@ fn the_outbox_is_looked_up() {
     let shown = outbox::STATEMENTS.map(|sql| named(&connection, sql));
     let expected = [
         "first_notification: SEARCH o USING INDEX notification_outbox_pending (channel=?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING INDEX notification_outbox_in_turn (incident_id=? AND channel=?)",
-        "told_together: SEARCH o USING INDEX notification_outbox_openings (channel=? AND execution_id=?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING INDEX notification_outbox_in_turn (incident_id=? AND channel=?)",
+        "told_together: SEARCH o USING INDEX notification_outbox_together (channel=? AND execution_id=? AND transition=?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING INDEX notification_outbox_in_turn (incident_id=? AND channel=?)",
         "told_before: SEARCH notification_outbox USING COVERING INDEX notification_outbox_of_incident (incident_id=? AND channel=? AND outcome=?)",
         "message_of_incident: SEARCH notification_messages USING PRIMARY KEY (incident_id=? AND channel=?)",
         "incidents_of_message: SEARCH m USING COVERING INDEX notification_messages_reference (channel=? AND reference=?); SEARCH i USING INDEX sqlite_autoindex_incidents_1 (incident_id=?); USE TEMP B-TREE FOR ORDER BY",

@@ -26,7 +26,7 @@ const OF_EXECUTION: &str = concat!(
 
 const ACTIVITY: &str = "\
 -- load_activity
-SELECT max(changed_at), max(judge_at)
+SELECT max(changed_at), max(judge_at), max(CASE WHEN status = 'running' THEN incident_id END)
   FROM workflow_steps
  WHERE execution_id = ?1";
 
@@ -101,8 +101,8 @@ pub(super) fn load_activities<'a>(
     for id in ids {
         let mut rows = statement.query([id.to_bytes()])?;
         let Some(found) = rows.next()? else { continue };
-        let activity =
-            Activity { changed_at: row::optional_time(found, 0)?, judge_at: row::optional_time(found, 1)? };
+        let (changed_at, judge_at) = (row::optional_time(found, 0)?, row::optional_time(found, 1)?);
+        let activity = Activity { changed_at, judge_at, stuck: row::incident_id(found, 2)? };
         set.activities.insert(*id, activity);
     }
     Ok(())

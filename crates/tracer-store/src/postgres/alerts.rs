@@ -3,7 +3,7 @@
 //! Not here: the statements (`incidents`, `outbox`).
 
 use async_trait::async_trait;
-use tracer_core::incident::{Fingerprint, HistoryEntry, Incident, IncidentId};
+use tracer_core::incident::{Fingerprint, HistoryEntry, Incident, IncidentId, Transition};
 use tracer_core::notify::{ChannelName, Delivery, Posted};
 use tracer_core::outbox::{
     ChannelState, FiringCount, IncidentCursor, IncidentFilter, IncidentRepository, Lease, Outbox, Settlement,
@@ -79,11 +79,11 @@ impl Outbox for PostgresStore {
         &self,
         lease: &Lease,
         now: Timestamp,
-        grouped: bool,
+        together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError> {
-        let with = (lease.clone(), now, grouped);
-        let work = self.pool.transact("take", &with, |client, (lease, now, grouped)| {
-            Box::pin(outbox::take(client, lease, *now, *grouped))
+        let with = (lease.clone(), now, together.to_vec());
+        let work = self.pool.transact("take", &with, |client, (lease, now, together)| {
+            Box::pin(outbox::take(client, lease, *now, together))
         });
         work.await
     }

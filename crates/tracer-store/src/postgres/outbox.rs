@@ -120,7 +120,7 @@ SELECT FROM notification_channels WHERE channel = $1 AND lease_token = $2 AND le
 const TAKE: &str = concat!(
     "-- take_notifications
 WITH first AS MATERIALIZED (
-    SELECT o.notification_id, o.loud AND o.transition = 'opened' AS opens, o.execution_id, o.created_at
+    SELECT o.notification_id, o.loud AND o.transition = ANY($5) AS joins, o.transition, o.execution_id, o.created_at
       FROM notification_outbox AS o
      WHERE o.channel = $1 AND o.settled_at IS NULL AND o.not_before <= $2
        AND ",
@@ -135,7 +135,7 @@ together AS MATERIALIZED (
         SELECT o.notification_id
           FROM notification_outbox AS o
          WHERE o.channel = $1 AND o.execution_id = f.execution_id
-           AND o.settled_at IS NULL AND o.loud AND o.transition = 'opened'
+           AND o.transition = f.transition AND o.settled_at IS NULL AND o.loud
            AND o.notification_id <> f.notification_id
            AND o.created_at >= f.created_at - $3::bigint * interval '1 second'
            AND o.created_at <= f.created_at + $3::bigint * interval '1 second'
@@ -145,7 +145,7 @@ together AS MATERIALIZED (
     "
          ORDER BY o.notification_id
          LIMIT $4) AS others
-     WHERE f.opens)
+     WHERE f.joins)
 UPDATE notification_outbox AS taken
    SET attempts = taken.attempts + 1
   FROM (SELECT notification_id FROM first UNION ALL SELECT notification_id FROM together) AS n
@@ -177,15 +177,16 @@ pub(super) async fn take(
     client: &Object,
     lease: &Lease,
     now: Timestamp,
-    grouped: bool,
+    together: &[Transition],
 ) -> Result<Option<Delivery>, StoreError> {
     let (channel, now) = (lease.channel.as_str(), Stamp(now));
     if query(client, HOLD, &[&channel, &lease.token, &now]).await?.is_empty() {
         return Ok(None);
     }
-    let others = if grouped { sql_limit(limits::GROUPED_INCIDENTS - 1) } else { 0 };
+    let others = sql_limit(limits::GROUPED_INCIDENTS - 1);
     let within = row::stored_count(limits::GROUPED_WITHIN_SECS);
-    let rows = query(client, TAKE, &[&channel, &now, &within, &others]).await?;
+    let together: Vec<&str> = together.iter().map(|transition| transition.as_str()).collect();
+    let rows = query(client, TAKE, &[&channel, &now, &within, &others, &together]).await?;
     let mut notifications = rows.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
     notifications.sort_by_key(|notification| notification.id);
     let Some(first) = notifications.first() else { return Ok(None) };

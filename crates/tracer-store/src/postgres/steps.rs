@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use tokio_postgres::Row;
 use tracer_core::detect::{Bottleneck, Severity, VerdictKind};
 use tracer_core::ids::{ExecutionId, StepId};
+use tracer_core::incident::IncidentId;
 use tracer_core::name::{StepName, StepType};
 use tracer_core::record::{Activity, Closing, StepKey, WorkingSet, Written};
 use tracer_core::step::{Step, StepStatus};
@@ -91,7 +92,8 @@ pub(super) const COUNT_COMPLETED: &str = concat!(
 pub(super) const ACTIVITY: &str = concat!(
     "-- activity_of_executions\n",
     months!(),
-    "SELECT s.execution_id, max(s.changed_at) AS changed_at, max(s.judge_at) AS judge_at
+    "SELECT s.execution_id, max(s.changed_at) AS changed_at, max(s.judge_at) AS judge_at,
+       (max(s.incident_id::text) FILTER (WHERE s.status = 'running'))::uuid AS stuck
   FROM workflow_steps AS s
  WHERE s.execution_id = ANY($1) AND ",
     in_months!(),
@@ -238,7 +240,8 @@ pub(super) fn read_closings(
 pub(super) fn read_activities(rows: &[Row]) -> Result<HashMap<ExecutionId, Activity>, StoreError> {
     let activity = |row: &Row| {
         let (changed_at, judge_at) = (row::instant(row, "changed_at")?, row::instant(row, "judge_at")?);
-        Ok((row::execution_id(row, "execution_id")?, Activity { changed_at, judge_at }))
+        let stuck = row::get::<Option<Bits>>(row, "stuck")?.map(|bits| IncidentId::from_bytes(bits.0));
+        Ok((row::execution_id(row, "execution_id")?, Activity { changed_at, judge_at, stuck }))
     };
     rows.iter().map(activity).collect()
 }

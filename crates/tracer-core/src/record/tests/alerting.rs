@@ -267,6 +267,27 @@ fn a_stalled_execution_ends_when_something_is_heard_of_it_or_it_ends() {
 }
 
 #[test]
+fn an_execution_that_waits_for_a_stuck_step_is_not_told_of_too() {
+    let mut service = Service::new();
+    for _ in 0..6 {
+        let begun = recorded(service.now - ms(1_000), "etl", &[("load", 1_000)]);
+        service.record(begun);
+    }
+    let id = service.run("etl");
+    service.starts(id, "load");
+    for _ in 0..5 {
+        service.pass(1);
+        service.watch();
+    }
+    service.record(end(id));
+    insta::assert_snapshot!(service.told("people"), @r"
+    stuck_step load opened: CRITICAL 1×
+    stuck_step load resolved: CRITICAL 1×
+    ");
+    assert!(service.told("state").contains("stalled_execution - opened"));
+}
+
+#[test]
 fn a_regression_of_what_people_know_to_be_slow_is_kept_and_not_told() {
     let slowed_to = |millis| {
         let mut service = Service::new();

@@ -331,6 +331,7 @@ fn channels() -> Vec<Channel> {
         severity: Severity::Warning,
         kinds: BTreeSet::new(),
         quiet: None,
+        grouped: audience == Audience::People,
     };
     let at = |hour| Time::new(hour, 0, 0, 0).expect("a time of day");
     let quiet = Some(QuietHours { from: at(11), until: at(14), zone: TimeZone::UTC });

@@ -270,6 +270,7 @@ macro_rules! contract_tests {
                 what_was_told_before_is_known_by_channel,
                 what_is_held_back_holds_up_nothing_but_its_own_incident,
                 what_one_execution_opens_is_told_together,
+                what_ends_together_is_told_together_if_that_is_wished,
                 no_message_tells_of_too_many_or_of_what_opened_much_later,
                 what_is_quiet_is_not_told_together_with_what_is_not,
                 a_posted_message_is_found_again_and_edited_when_it_is_outdated,

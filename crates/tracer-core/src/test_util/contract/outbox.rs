@@ -32,7 +32,8 @@ async fn lease(lab: &Lab, channel: &str) -> Lease {
 }
 
 async fn try_take(lab: &Lab, lease: &Lease, grouped: bool) -> Option<Delivery> {
-    lab.store().take(lease, lab.now(), grouped).await.expect("an answer")
+    let together: &[Transition] = if grouped { &[Transition::Opened] } else { &[] };
+    lab.store().take(lease, lab.now(), together).await.expect("an answer")
 }
 
 async fn take(lab: &Lab, lease: &Lease) -> Delivery {
@@ -357,11 +358,29 @@ pub async fn what_one_execution_opens_is_told_together(lab: Lab) {
     assert_eq!(together.current.id, together.notifications[0].incident.id);
     assert!(settle(&lab, &held, &together, sent()).await);
     assert_eq!(deliver_all(&lab, &held).await, ["other opened"]);
-    // Ends are told one by one.
+    // Ends wait for others, too, and are told one by one where that is wished.
     for step in &steps {
         resolve(&lab, incident_of(&lab, step).await.id).await;
     }
+    lab.advance(GROUP_WAIT);
     assert_eq!(deliver_all(&lab, &held).await, ["step 00 resolved", "step 01 resolved", "step 02 resolved"]);
+}
+
+pub async fn what_ends_together_is_told_together_if_that_is_wished(lab: Lab) {
+    let names = ["a", "b"].map(str::to_owned);
+    slow_together(&lab, "etl", &names).await;
+    lab.advance(GROUP_WAIT);
+    let held = lease(&lab, "people").await;
+    deliver(&lab, &held).await;
+    for name in &names {
+        resolve(&lab, incident_of(&lab, name).await.id).await;
+    }
+    lab.advance(GROUP_WAIT);
+    let both = [Transition::Opened, Transition::Resolved];
+    let taken = lab.store().take(&held, lab.now(), &both).await.expect("an answer").expect("the ends");
+    assert_eq!(words(&taken), "a resolved, b resolved");
+    assert!(settle(&lab, &held, &taken, sent()).await);
+    assert_eq!(try_take(&lab, &held, true).await, None);
 }
 
 pub async fn no_message_tells_of_too_many_or_of_what_opened_much_later(lab: Lab) {
