@@ -251,7 +251,7 @@ macro_rules! contract_tests {
                 pages_of_incidents_have_no_gaps_or_repeats,
                 a_long_history_shows_its_newest_lines_in_order,
                 what_fires_is_counted_by_kind_and_severity,
-                what_lasts_is_repeated_and_what_is_not_heard_of_is_let_go,
+                what_is_not_heard_of_is_repeated_once_and_let_go,
                 incidents_are_due_in_order_and_in_portions,
                 twenty_looks_at_one_incident_tell_of_it_once,
                 incidents_of_cohorts_are_kept_apart,

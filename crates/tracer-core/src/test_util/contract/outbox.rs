@@ -283,6 +283,7 @@ pub async fn what_is_refused_or_dropped_is_set_aside_and_the_next_goes_on(lab: L
     assert_eq!((told.pending, told.refused, told.last_fault), (1, 1, Some((lab.now(), reason()))));
     assert_eq!(deliver_all(&lab, &held).await, ["c opened"]);
     resolve(&lab, incident_of(&lab, "a").await.id).await;
+    lab.advance(GROUP_WAIT);
     let end = take(&lab, &held).await;
     assert!(!end.told_before, "it was refused");
     assert!(settle(&lab, &held, &end, sent()).await);
@@ -439,6 +440,7 @@ pub async fn a_posted_message_is_found_again_and_edited_when_it_is_outdated(lab:
     assert!(!lab.store().edited(&held, message, lab.now()).await.expect("an answer"), "that lease is lost");
     // Its end is told, and where the message is comes with it.
     resolve(&lab, incident_of(&lab, "step 01").await.id).await;
+    lab.advance(GROUP_WAIT);
     let held = lease(&lab, "people").await;
     let end = take(&lab, &held).await;
     let posted = end.posted.clone().expect("a message");
