@@ -85,15 +85,16 @@ CREATE TABLE notification_outbox (
     reason              text
 );
 
--- What a channel has yet to send, in order.
+-- What a channel has yet to send, in order. What is pending has neither outcome nor settled_at: what is looked for by
+-- channel says the one, and what is looked for by incident the other, so that no plan takes the wrong index.
 CREATE INDEX notification_outbox_pending ON notification_outbox (channel, notification_id, not_before)
-    WHERE settled_at IS NULL;
+    WHERE outcome IS NULL;
 -- Whether something of the same incident comes before.
 CREATE INDEX notification_outbox_in_turn ON notification_outbox (incident_id, channel, notification_id)
     WHERE settled_at IS NULL;
 -- What is told together.
 CREATE INDEX notification_outbox_together ON notification_outbox (channel, execution_id, transition, notification_id)
-    WHERE settled_at IS NULL AND loud;
+    WHERE outcome IS NULL AND loud;
 -- What a channel was told of an incident.
 CREATE INDEX notification_outbox_of_incident ON notification_outbox (incident_id, channel);
 -- When a channel was told of openings, and what it refused.

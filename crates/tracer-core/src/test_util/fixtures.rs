@@ -6,18 +6,24 @@
 
 #![expect(clippy::expect_used, reason = "a fixture that is wrong must fail the test that uses it")]
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
+use wildmatch::WildMatch;
 
 use crate::attributes::Attributes;
+use crate::detect::Severity;
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
+use crate::notify::ChannelName;
 use crate::payload::Payload;
 use crate::record::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
     Rebaseline, RecordExecution, RecordedStep, Request, StartExecution, StartStep, TendIncident,
 };
+use crate::routing::{Audience, Channel};
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
 
@@ -193,6 +199,29 @@ pub fn recorded_step(number: u64, name: &str, started_at: Timestamp, millis: u64
 #[must_use]
 pub fn rebaseline(workflow_name: &str, step: &str) -> Rebaseline {
     Rebaseline { workflow: workflow(workflow_name), step: step_name(step) }
+}
+
+/// Returns the name of a channel.
+///
+/// # Panics
+/// If the text is none.
+#[must_use]
+pub fn channel_name(text: &str) -> ChannelName {
+    ChannelName::new(text).expect("a channel's name")
+}
+
+/// Returns a channel that wants to hear of all incidents, whenever; people are told together of what belongs together.
+#[must_use]
+pub fn channel(name: &str, audience: Audience) -> Channel {
+    Channel {
+        name: channel_name(name),
+        audience,
+        workflow: WildMatch::new("*"),
+        severity: Severity::Warning,
+        kinds: BTreeSet::new(),
+        quiet: None,
+        grouped: audience == Audience::People,
+    }
 }
 
 /// Returns the promise of an `Idempotency-Key`, for a key and a body told apart by one byte each.

@@ -61,7 +61,7 @@ pub(super) const FINISH_MESSAGES: &str = "\
 UPDATE notification_messages AS m
    SET is_final = true
   FROM unnest($1::uuid[], $2::timestamptz[]) AS n (id, changed_at)
- WHERE m.incident_id = n.id AND m.shown_at = n.changed_at AND NOT m.is_final";
+ WHERE m.incident_id = n.id AND m.shown_at = n.changed_at";
 
 pub(super) const ADD_ENTRIES: &str = "\
 -- add_entries

@@ -21,6 +21,10 @@ use super::row::{self, Bits, Stamp};
 use crate::settling::{Change, distinct, kept};
 
 /// That a notification is the first of its incident that its channel has yet to send: none overtakes another.
+///
+/// What is pending has neither `outcome` nor `settled_at`. What looks for it by channel asks for the one, and what looks
+/// for it by incident for the other, as the indexes do: a plan that was made while there was little of it, and is kept,
+/// cannot take the wrong one.
 macro_rules! in_turn {
     () => {
         "o.notification_id = (SELECT min(e.notification_id) FROM notification_outbox AS e
@@ -36,7 +40,7 @@ SELECT n.channel
  CROSS JOIN LATERAL (
     SELECT o.notification_id
       FROM notification_outbox AS o
-     WHERE o.channel = n.channel AND o.settled_at IS NULL AND o.not_before <= $2
+     WHERE o.channel = n.channel AND o.outcome IS NULL AND o.not_before <= $2
        AND ",
     in_turn!(),
     "
@@ -122,7 +126,7 @@ const TAKE: &str = concat!(
 WITH first AS MATERIALIZED (
     SELECT o.notification_id, o.loud AND o.transition = ANY($5) AS joins, o.transition, o.execution_id, o.created_at
       FROM notification_outbox AS o
-     WHERE o.channel = $1 AND o.settled_at IS NULL AND o.not_before <= $2
+     WHERE o.channel = $1 AND o.outcome IS NULL AND o.not_before <= $2
        AND ",
     in_turn!(),
     "
@@ -135,7 +139,7 @@ together AS MATERIALIZED (
         SELECT o.notification_id
           FROM notification_outbox AS o
          WHERE o.channel = $1 AND o.execution_id = f.execution_id
-           AND o.transition = f.transition AND o.settled_at IS NULL AND o.loud
+           AND o.transition = f.transition AND o.outcome IS NULL AND o.loud
            AND o.notification_id <> f.notification_id
            AND o.created_at >= f.created_at - $3::bigint * interval '1 second'
            AND o.created_at <= f.created_at + $3::bigint * interval '1 second'
@@ -161,15 +165,17 @@ SELECT (SELECT body FROM incidents WHERE incident_id = $1) AS body,
                 WHERE incident_id = $1 AND channel = $2 AND outcome = 'sent') AS told_before,
        (SELECT reference FROM notification_messages WHERE incident_id = $1 AND channel = $2) AS reference";
 
+/// `OFFSET 0` keeps the planner from turning look-ups into a join, here as below: which reads a table through if that was
+/// empty when it was planned.
 const TELLS_OF: &str = "\
 -- incidents_of_messages
 SELECT m.reference, i.body
   FROM unnest($2::text[]) WITH ORDINALITY AS n (reference, place)
  CROSS JOIN LATERAL (
     SELECT reference, incident_id FROM notification_messages
-     WHERE channel = $1 AND reference = n.reference) AS m
+     WHERE channel = $1 AND reference = n.reference OFFSET 0) AS m
  CROSS JOIN LATERAL (
-    SELECT body, first_seen_at, incident_id FROM incidents WHERE incident_id = m.incident_id) AS i
+    SELECT body, first_seen_at, incident_id FROM incidents WHERE incident_id = m.incident_id OFFSET 0) AS i
  ORDER BY n.place, i.first_seen_at, i.incident_id";
 
 /// Returns what is to be sent next, and counts an attempt at it.
@@ -244,11 +250,13 @@ UPDATE notification_channels
        fault = coalesce($7, fault)
  WHERE channel = $1 AND lease_token = $2 AND lease_until IS NOT NULL";
 
+/// The rest of the condition is such that no index holds it: on the first day, walking all that is pending looks as cheap
+/// as looking up some of it.
 const SET_ASIDE: &str = "\
 -- set_aside
 UPDATE notification_outbox
    SET settled_at = $3, outcome = $4, reason = $5
- WHERE notification_id = ANY($2) AND channel = $1 AND settled_at IS NULL
+ WHERE notification_id = ANY($2) AND CASE WHEN settled_at IS NULL THEN channel = $1 ELSE false END
 RETURNING incident_id, incident_changed_at";
 
 /// What a message showed when it was posted is what the notification said: that it may have shown more costs an edit,
@@ -398,9 +406,9 @@ SELECT n.channel, coalesce(p.pending, 0) AS pending, p.oldest,
          WHERE r.channel = n.channel AND r.outcome = 'refused' AND r.settled_at > $1) AS refused,
        coalesce(c.failures, 0) AS failures, c.fault_at, c.fault, c.last_sent_at
   FROM (SELECT channel FROM notification_channels
-         UNION SELECT channel FROM notification_outbox WHERE settled_at IS NULL) AS n
+         UNION SELECT channel FROM notification_outbox WHERE outcome IS NULL) AS n
   LEFT JOIN (SELECT channel, count(*) AS pending, min(not_before) AS oldest
-               FROM notification_outbox WHERE settled_at IS NULL GROUP BY channel) AS p ON p.channel = n.channel
+               FROM notification_outbox WHERE outcome IS NULL GROUP BY channel) AS p ON p.channel = n.channel
   LEFT JOIN notification_channels AS c ON c.channel = n.channel
  ORDER BY n.channel";
 

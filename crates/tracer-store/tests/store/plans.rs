@@ -4,6 +4,8 @@
 //! Each plan is told as the indexes it used and the tables it read through; a partition that was left alone does not
 //! show.
 
+mod alerts;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,10 +17,11 @@ use tracer_core::execution::ExecutionStatus;
 use tracer_core::ids::ExecutionId;
 use tracer_core::record::{JudgeExecution, JudgeStep, RecordExecution, StartExecution};
 use tracer_core::repository::{ExecutionFilter, Repository};
+use tracer_core::routing::{Alerting, Audience};
 use tracer_core::test_util::FakeClock;
 use tracer_core::test_util::fixtures::{
-    IntoCommand, NOON, attributes, complete, completed, correlation, end, recorded, request, start, step,
-    workflow,
+    IntoCommand, NOON, attributes, channel, complete, completed, correlation, end, recorded, request, start,
+    step, workflow,
 };
 use tracer_core::time::Micros;
 use tracer_store::test_util::postgres::PrivateServer;
@@ -48,7 +51,10 @@ impl Bench {
         let clock = Arc::new(FakeClock::at(NOON));
         let config =
             StoreConfig { clock: Some(clock.clone()), ..StoreConfig::at(Location::Postgres(url.clone())) };
-        let store = tracer_store::open(&config, Arc::new(Policy::default())).await.expect("a store");
+        let alerting =
+            Alerting { channels: vec![channel("people", Audience::People)], ..Alerting::default() };
+        let policy = Arc::new(Policy::default().with_alerting(alerting));
+        let store = tracer_store::open(&config, policy).await.expect("a store");
         let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a connection");
         tokio::spawn(connection);
         Self { server, store, clock, admin, read_from: 0 }

@@ -1,5 +1,7 @@
 //! Several replicas over one PostgreSQL: they count once, hold nobody up for good, and lose nothing.
 
+mod alerts;
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -7,15 +9,18 @@ use tracer_core::baseline::Ending;
 use tracer_core::detect::Policy;
 use tracer_core::record::{Answer, Command, Outcome, Request};
 use tracer_core::repository::{Repository, RepositoryError};
+use tracer_core::routing::{Alerting, Audience};
 use tracer_core::test_util::fixtures::{
-    IntoCommand, complete, completed, end, key, recorded, start, step, step_name, whole, workflow,
+    IntoCommand, channel, complete, completed, end, key, recorded, start, step, step_name, whole, workflow,
 };
 use tracer_store::test_util::postgres::{PrivateServer, TestDatabase};
 use tracer_store::{Location, StoreConfig};
 
 async fn replica(url: &str) -> Arc<dyn Repository> {
     let config = StoreConfig { pool_size: 4, ..StoreConfig::at(Location::Postgres(url.to_owned())) };
-    tracer_store::open(&config, Arc::new(Policy::default())).await.expect("a replica")
+    let alerting = Alerting { channels: vec![channel("people", Audience::People)], ..Alerting::default() };
+    let policy = Policy::default().with_alerting(alerting);
+    tracer_store::open(&config, Arc::new(policy)).await.expect("a replica")
 }
 
 async fn send(store: &dyn Repository, command: impl IntoCommand) -> Answer {

@@ -3,7 +3,6 @@
 use futures_util::future::join_all;
 
 use super::Lab;
-use super::lab::channel_name;
 use crate::detect::Severity;
 use crate::execution::ExecutionStatus;
 use crate::ids::ExecutionId;
@@ -15,7 +14,8 @@ use crate::record::{
 };
 use crate::step::StepStatus;
 use crate::test_util::fixtures::{
-    complete, completed, end, ending, failed, ms, rebaseline, recorded, request, whole, workflow,
+    channel_name, complete, completed, end, ending, failed, ms, rebaseline, recorded, request, whole,
+    workflow,
 };
 use crate::time::{Micros, Timestamp};
 

@@ -4,7 +4,6 @@
 //! Not here: what is expected of a store; that is in the other files of this folder.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::civil::Time;
@@ -14,11 +13,10 @@ use wildmatch::WildMatch;
 use crate::baseline::{Baseline, Ending, Measured};
 use crate::clock::Clock;
 use crate::cohort::{CohortSpec, Dimension};
-use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, Severity, StepPolicy, WorkflowPolicy};
+use crate::detect::{Bottleneck, FactorOfMean, Policy, PolicyEntry, StepPolicy, WorkflowPolicy};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::Incident;
-use crate::notify::ChannelName;
 use crate::outbox::IncidentFilter;
 use crate::record::{
     Answer, Completion, ExecutionEnded, Idempotency, JudgeExecution, JudgeStep, Outcome, Refusal, Request,
@@ -28,7 +26,9 @@ use crate::repository::{ExecutionFilter, Repository, RepositoryError, WorkflowHi
 use crate::routing::{Alerting, Audience, Channel, QuietHours};
 use crate::step::Step;
 use crate::test_util::FakeClock;
-use crate::test_util::fixtures::{self, IntoCommand, completed, end, request, start, step, whole, workflow};
+use crate::test_util::fixtures::{
+    self, IntoCommand, channel, completed, end, request, start, step, whole, workflow,
+};
 use crate::time::{Micros, Timestamp};
 
 /// A store under test, with what must outlive it.
@@ -258,9 +258,12 @@ impl Lab {
         let mut changed = Vec::new();
         for tend in due.incidents {
             let answer = self.try_record(tend).await.expect("looking is never refused");
-            match answer.outcome {
-                Outcome::Incident(incident) => changed.push(*incident),
-                other => assert_eq!((other, answer.fresh), (Outcome::NothingNew, false)),
+            let is_fresh = answer.fresh;
+            if let Outcome::Incident(incident) = answer.outcome {
+                assert!(is_fresh);
+                changed.push(*incident);
+            } else {
+                assert_eq!((answer.outcome, is_fresh), (Outcome::NothingNew, false));
             }
         }
         changed
@@ -324,25 +327,11 @@ impl Lab {
 
 /// Returns the channels that are told of incidents.
 fn channels() -> Vec<Channel> {
-    let channel = |name: &str, audience| Channel {
-        name: channel_name(name),
-        audience,
-        workflow: WildMatch::new("*"),
-        severity: Severity::Warning,
-        kinds: BTreeSet::new(),
-        quiet: None,
-        grouped: audience == Audience::People,
-    };
     let at = |hour| Time::new(hour, 0, 0, 0).expect("a time of day");
     let quiet = Some(QuietHours { from: at(11), until: at(14), zone: TimeZone::UTC });
     let night = Channel { workflow: WildMatch::new("nightly*"), quiet, ..channel("night", Audience::People) };
     let people = channel("people", Audience::People);
     vec![people, channel("state", Audience::State), channel("action", Audience::Action), night]
-}
-
-/// Returns the name of a channel.
-pub(super) fn channel_name(text: &str) -> ChannelName {
-    ChannelName::new(text).expect("a channel's name")
 }
 
 /// Returns the ended step that an outcome shows.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use super::Lab;
-use super::lab::channel_name;
 use crate::ids::ExecutionId;
 use crate::incident::{Incident, IncidentId, Transition};
 use crate::limits;
@@ -13,7 +12,7 @@ use crate::notify::{ChannelName, Delivery};
 use crate::outbox::{ChannelState, IncidentFilter, Lease, Settled, Settlement};
 use crate::record::{ChangeIncident, IncidentChange};
 use crate::repository::Retention;
-use crate::test_util::fixtures::{completed, ms, whole};
+use crate::test_util::fixtures::{channel_name, completed, ms, whole};
 use crate::time::{Micros, Timestamp};
 
 /// How long an opening waits for others of its execution.
