@@ -139,7 +139,7 @@ fn changing<'a>(rows: &[&'a Incident]) -> Params<'a> {
         column(rows, |i| i.resolved.as_ref().map(|resolved| Stamp(resolved.at))),
         column(rows, |i| i.due_at.map(Stamp)),
         column(rows, |i| Stamp(i.changed_at)),
-        column(rows, |i| row::to_json(i)),
+        column(rows, row::to_json),
     ]
 }
 
