@@ -62,7 +62,8 @@ impl Bench {
         assert!(self.store.renew(&lease, self.clock.now() + HOUR).await.expect("an answer"));
         // Not once more when there is nothing left, so that the last plan is one that found something.
         while self.pending().await > 0 {
-            let delivery = self.store.take(&lease, self.clock.now(), &[Transition::Opened]).await.expect("an answer");
+            let delivery =
+                self.store.take(&lease, self.clock.now(), &[Transition::Opened]).await.expect("an answer");
             let delivery = delivery.expect("something to send");
             let ids = delivery.notifications.iter().map(|one| one.id).collect();
             let reference = delivery.posted.map(|posted| posted.reference);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tracer_core::ids::{ExecutionId, StepId};
+use tracer_core::ids::ExecutionId;
 use tracer_core::incident::{Incident, IncidentKind, Transition};
-use tracer_core::outbox::{IncidentFilter, LEASE, Settled, Settlement};
+use tracer_core::outbox::{IncidentFilter, Settled, Settlement};
 use tracer_core::record::{ChangeIncident, Completion, IncidentChange, JudgeStep, StartStep};
 use tracer_core::test_util::fixtures::channel_name;
 use tracer_core::time::Micros;
@@ -68,38 +68,39 @@ async fn what_two_replicas_find_at_once_is_one_incident() {
 /// Looking locks no row that two looks have in common: here they meet at the incident itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_replicas_find_stuck_at_once_is_one_incident() {
+    const ROUNDS: u64 = 10;
     let server = PrivateServer::start();
     let url = server.url("postgres");
     let (left, right) = tokio::join!(replica(&url), replica(&url));
     let replicas = [left, right];
-    let names = ["load", "save", "check", "merge"];
-    for name in names {
-        learn(&*replicas[0], name).await;
-    }
-    let ids = executions(&*replicas[0], 16).await;
-    let a_minute_ago = replicas[0].clock().now() - Micros::from_secs(60);
-    let steps: Vec<StartStep> = ids
-        .iter()
-        .flat_map(|id| names.map(|name| StartStep { started_at: Some(a_minute_ago), ..step(*id, name) }))
-        .collect();
-    join_all(steps.iter().map(|step| send(&*replicas[0], step.clone()))).await;
-    let look = |client: usize, execution: ExecutionId, id: StepId| {
-        let store = &*replicas[client % 2];
-        async move {
-            let answer = send(store, JudgeStep { execution, id }).await;
-            assert!(matches!(answer.outcome, Outcome::StepStuck(_)), "{answer:?}");
+    let ids = [executions(&*replicas[0], 8).await, executions(&*replicas[1], 8).await];
+    for round in 0..ROUNDS {
+        let name = format!("step {round}");
+        learn(&*replicas[0], &name).await;
+        let a_minute_ago = replicas[0].clock().now() - Micros::from_secs(60);
+        let began = |id: &ExecutionId| StartStep { started_at: Some(a_minute_ago), ..step(*id, &name) };
+        let steps = ids.each_ref().map(|ids| ids.iter().map(began).collect::<Vec<_>>());
+        for (store, steps) in replicas.iter().zip(&steps) {
+            join_all(steps.iter().map(|step| send(&**store, step.clone()))).await;
         }
-    };
-    join_all(steps.iter().enumerate().map(|(client, step)| look(client / 4, step.execution, step.id))).await;
-    for name in names {
-        let found = incidents_of(&*replicas[1], IncidentKind::StuckStep, name).await;
+        let look = async |at: usize| {
+            let looks = steps[at].iter().map(|step| JudgeStep { execution: step.execution, id: step.id });
+            let answers = join_all(looks.map(|look| send(&*replicas[at], look))).await;
+            assert!(
+                answers.iter().all(|answer| matches!(answer.outcome, Outcome::StepStuck(_))),
+                "{answers:?}"
+            );
+        };
+        tokio::join!(look(0), look(1));
+        let found = incidents_of(&*replicas[1], IncidentKind::StuckStep, &name).await;
         let counts: Vec<_> = found.iter().map(|incident| (incident.ongoing, incident.occurrences)).collect();
-        assert_eq!(counts, [(16, 16)], "{name}");
+        assert_eq!(counts, [(16, 16)], "round {round}");
+        assert_eq!(pending(&*replicas[0]).await, round + 1);
     }
-    assert_eq!(pending(&*replicas[0]).await, 4);
-    join_all(ids.iter().enumerate().map(|(client, id)| send(&*replicas[client % 2], end(*id)))).await;
-    for name in names {
-        let found = incidents_of(&*replicas[1], IncidentKind::StuckStep, name).await;
+    let ends = async |at: usize| join_all(ids[at].iter().map(|id| send(&*replicas[at], end(*id)))).await;
+    tokio::join!(ends(0), ends(1));
+    for round in 0..ROUNDS {
+        let found = incidents_of(&*replicas[1], IncidentKind::StuckStep, &format!("step {round}")).await;
         assert!(
             found.iter().all(|incident| incident.ongoing == 0 && incident.resolved.is_some()),
             "{found:#?}"
@@ -114,7 +115,7 @@ async fn dispatch(store: &dyn Repository, holder: &str) -> Vec<(i64, Incident, T
     let (channel, mut told) = (channel_name("people"), Vec::new());
     while pending(store).await > 0 {
         let now = store.clock().now();
-        let lease = store.lease(&channel, holder, now, now + LEASE).await.expect("an answer");
+        let lease = store.lease(&channel, holder, now, now + Micros::from_secs(15)).await.expect("an answer");
         let Some(lease) = lease else {
             tokio::task::yield_now().await;
             continue;
@@ -122,7 +123,7 @@ async fn dispatch(store: &dyn Repository, holder: &str) -> Vec<(i64, Incident, T
         // A few at a time, so that both get their turn.
         for _ in 0..3 {
             let now = store.clock().now();
-            let Some(delivery) = store.take(&lease, now, false).await.expect("an answer") else { break };
+            let Some(delivery) = store.take(&lease, now, &[]).await.expect("an answer") else { break };
             let ids = delivery.notifications.iter().map(|one| one.id).collect();
             let settled = Settled::Sent { reference: Some("one".to_owned()), note: None };
             let settlement = Settlement { ids, settled, not_before: now, at: now };
