@@ -11,8 +11,6 @@ use tracer_core::time::Micros;
 
 use super::*;
 
-const LEASE: Micros = Micros::from_secs(15);
-
 /// Gives a step a history of 100 ms, some minutes ago.
 async fn learn(store: &dyn Repository, step: &str) {
     let execution = start("etl");
