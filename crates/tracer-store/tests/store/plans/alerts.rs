@@ -113,6 +113,8 @@ impl Bench {
     async fn be_over(&self) {
         self.clock.advance(Micros::from_days(1));
         assert!(!self.tend().await.is_empty());
+        // What ends waits for others, as what opens does.
+        self.clock.advance(Micros::from_secs(3));
         self.tell().await;
         self.clock.advance(HOUR);
         assert!(!self.tend().await.is_empty());
