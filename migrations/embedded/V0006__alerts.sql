@@ -109,7 +109,7 @@ CREATE INDEX notification_outbox_of_incident
     ON notification_outbox (incident_id, channel, outcome);
 -- When a channel was told of openings, and what it refused.
 CREATE INDEX notification_outbox_told
-    ON notification_outbox (channel, settled_at) WHERE outcome = 'sent' AND transition = 'opened';
+    ON notification_outbox (channel, settled_at) WHERE outcome IN ('sent', 'refused') AND transition = 'opened';
 CREATE INDEX notification_outbox_refused
     ON notification_outbox (channel, settled_at) WHERE outcome = 'refused';
 -- What retention removes next.

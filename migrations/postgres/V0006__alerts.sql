@@ -99,7 +99,7 @@ CREATE INDEX notification_outbox_together ON notification_outbox (channel, execu
 CREATE INDEX notification_outbox_of_incident ON notification_outbox (incident_id, channel);
 -- When a channel was told of openings, and what it refused.
 CREATE INDEX notification_outbox_told ON notification_outbox (channel, settled_at)
-    WHERE outcome = 'sent' AND transition = 'opened';
+    WHERE outcome IN ('sent', 'refused') AND transition = 'opened';
 CREATE INDEX notification_outbox_refused ON notification_outbox (channel, settled_at) WHERE outcome = 'refused';
 -- What retention removes next.
 CREATE INDEX notification_outbox_settled ON notification_outbox (settled_at) WHERE settled_at IS NOT NULL;

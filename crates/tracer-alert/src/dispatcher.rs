@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracer_core::chain::Chain;
 use tracer_core::clock::Clock;
 use tracer_core::incident::{Incident, IncidentState, Transition};
+use tracer_core::limits::PAGE_ROWS;
 use tracer_core::notify::{ChannelName, Delivery, Notifier, NotifyError, Posted};
 use tracer_core::outbox::{IncidentFilter, Lease, Settled, Settlement};
 use tracer_core::repository::{Repository, RepositoryError};
@@ -35,10 +36,12 @@ const RENEWALS: u32 = 3;
 const EDITED_EVERY: Duration = Duration::from_secs(5);
 /// Messages edited in one go.
 const EDITS: usize = 20;
+/// For how long a store that is away is told what became of a delivery.
+const LONGEST_SETTLING: Duration = Duration::from_secs(300);
 /// Longer pauses of a channel are not waited for under its lease.
 const LONGEST_WAIT: Micros = Micros::from_secs(2);
 /// Incidents that a channel is told of when it must be told of everything that fires.
-const RESTATED: usize = 1_000;
+const RESTATED: usize = 10_000;
 /// Openings looked back at to know whether an action may be taken again.
 const ACTIONS_SEEN: usize = 1_000;
 const HOUR: Micros = Micros::from_secs(3_600);
@@ -258,15 +261,14 @@ struct Turn<'a> {
 impl Turn<'_> {
     async fn take_all(&mut self, restate: bool, stop: &CancellationToken) -> Result<(), RepositoryError> {
         let repository = &self.dispatcher.repository;
-        if restate && self.may_send(stop).await {
+        if restate && self.may_send(stop).await && self.renew().await? {
             self.restate().await?;
         }
         while self.may_send(stop).await {
-            let now = self.now();
-            let Some(delivery) = repository.take(&self.lease, now, self.told_together()).await? else {
-                break;
-            };
-            if !self.deliver(&delivery).await? {
+            let (now, until) = (self.now(), self.leased_until());
+            let taken = repository.take(&self.lease, now, until, self.told_together()).await?;
+            let Some(delivery) = taken else { break };
+            if !self.deliver(&delivery, stop).await? {
                 return Ok(());
             }
         }
@@ -274,7 +276,7 @@ impl Turn<'_> {
             return Ok(());
         }
         for posted in repository.outdated(&self.recipient.channel.name, EDITS).await? {
-            if !self.may_send(stop).await || !self.edit(&posted).await? {
+            if !self.may_send(stop).await || !self.renew().await? || !self.edit(&posted).await? {
                 break;
             }
         }
@@ -295,6 +297,15 @@ impl Turn<'_> {
         }
     }
 
+    fn leased_until(&self) -> Timestamp {
+        self.now() + self.dispatcher.lease
+    }
+
+    /// Keeps the lease for what is about to be sent; returns false if it was lost.
+    async fn renew(&self) -> Result<bool, RepositoryError> {
+        self.dispatcher.repository.renew(&self.lease, self.leased_until()).await
+    }
+
     fn name(&self) -> &ChannelName {
         &self.recipient.channel.name
     }
@@ -309,7 +320,11 @@ impl Turn<'_> {
     }
 
     /// Delivers, and says what became of it. Returns whether to go on.
-    async fn deliver(&mut self, delivery: &Delivery) -> Result<bool, RepositoryError> {
+    async fn deliver(
+        &mut self,
+        delivery: &Delivery,
+        stop: &CancellationToken,
+    ) -> Result<bool, RepositoryError> {
         let settled = match self.not_worth_telling(delivery).await? {
             Some(reason) => (Settled::Dropped { reason }, self.not_before),
             None => {
@@ -326,10 +341,9 @@ impl Turn<'_> {
         let outcome = outcome_of(&settled);
         self.log(delivery, &settled);
         let ids = delivery.notifications.iter().map(|one| one.id).collect();
-        let at = self.now();
-        let settlement = Settlement { ids, settled, not_before, at };
-        let is_held = self.dispatcher.repository.settle(&self.lease, settlement).await?;
-        if !is_held {
+        let (at, in_history) = (self.now(), self.recipient.restraint.is_some());
+        let settlement = Settlement { ids, settled, not_before, at, in_history };
+        if !self.settle(settlement, stop).await? {
             tracing::warn!(event = "lease_lost", channel = %self.name(), "another replica sends for this channel");
             return Ok(false);
         }
@@ -337,6 +351,26 @@ impl Turn<'_> {
         self.not_before = not_before;
         self.lease.failures = if outcome == Outcome::Retried { self.lease.failures + 1 } else { 0 };
         Ok(true)
+    }
+
+    /// Says what became of a delivery, and goes on saying it while the store is away: what is not settled is told
+    /// again. Returns false if the lease was lost.
+    async fn settle(
+        &self,
+        settlement: Settlement,
+        stop: &CancellationToken,
+    ) -> Result<bool, RepositoryError> {
+        let begun = Instant::now();
+        loop {
+            match self.dispatcher.repository.settle(&self.lease, settlement.clone()).await {
+                Err(RepositoryError::Unavailable { .. })
+                    if begun.elapsed() < LONGEST_SETTLING && !stop.is_cancelled() =>
+                {
+                    tokio::time::sleep(PERIOD).await;
+                }
+                settled => return settled,
+            }
+        }
     }
 
     /// Returns what became of a delivery, and before when nothing more is to be sent.
@@ -350,6 +384,10 @@ impl Turn<'_> {
         match answer {
             Ok(receipt) => (Settled::Sent { reference: receipt.reference, note: receipt.note }, next),
             Err(NotifyError::Permanent { reason }) => (Settled::Refused { reason }, next),
+            // It may have been carried out all the same, and doing something twice is worse than not at all.
+            Err(NotifyError::Transient { reason, .. }) if self.recipient.restraint.is_some() => {
+                (Settled::Refused { reason: format!("not tried again: {reason}") }, next)
+            }
             Err(NotifyError::Transient { reason, retry_after, .. }) => {
                 let first = delivery.notifications.iter().map(|one| one.created_at).min().unwrap_or(now);
                 if now.since(first) > self.recipient.give_up_after {
@@ -373,7 +411,17 @@ impl Turn<'_> {
         if first.held && is_over && !delivery.told_before {
             return Ok(Some("over before the quiet hours were".to_owned()));
         }
+        // Of what is held, and was told of meanwhile because it became worse, only the end is news.
+        if first.held && delivery.told_before && first.transition == Transition::Opened {
+            return Ok(Some("told of while it was held".to_owned()));
+        }
         let Some(restraint) = self.recipient.restraint else { return Ok(None) };
+        if is_over {
+            return Ok(Some("the incident is over".to_owned()));
+        }
+        if first.attempts > 0 {
+            return Ok(Some("it may have been done already: its sender crashed".to_owned()));
+        }
         let now = self.now();
         let since = now - restraint.cooldown.max(HOUR);
         let told = self.dispatcher.repository.told_since(self.name(), since, ACTIONS_SEEN).await?;
@@ -398,8 +446,7 @@ impl Turn<'_> {
             tokio::select! {
                 answer = &mut call => return answer,
                 _ = tick.tick() => {
-                    let until = self.now() + self.dispatcher.lease;
-                    if let Err(error) = self.dispatcher.repository.renew(&self.lease, until).await {
+                    if let Err(error) = self.renew().await {
                         tracing::debug!(channel = %self.name(), error = %Chain(&error), "a lease was not renewed");
                     }
                 }
@@ -426,10 +473,7 @@ impl Turn<'_> {
 
     /// Tells the channel of everything that fires.
     async fn restate(&mut self) -> Result<(), RepositoryError> {
-        let filter = IncidentFilter { state: Some(IncidentState::Firing), ..IncidentFilter::default() };
-        let firing = self.dispatcher.repository.incidents(&filter, None, RESTATED).await?;
-        let of_interest = |incident: &Incident| self.recipient.channel.hears_of(incident);
-        let firing: Vec<Incident> = firing.into_iter().filter(of_interest).collect();
+        let firing = self.firing().await?;
         if firing.is_empty() {
             return Ok(());
         }
@@ -448,10 +492,27 @@ impl Turn<'_> {
         }
     }
 
+    /// Returns what fires and is of interest to the channel, the newest of it if there is too much.
+    async fn firing(&self) -> Result<Vec<Incident>, RepositoryError> {
+        let filter = IncidentFilter { state: Some(IncidentState::Firing), ..IncidentFilter::default() };
+        let (mut firing, mut after) = (Vec::new(), None);
+        while firing.len() < RESTATED {
+            let page = self.dispatcher.repository.incidents(&filter, after, PAGE_ROWS).await?;
+            let is_last = page.len() < PAGE_ROWS;
+            after = page.last().map(|incident| incident.id);
+            firing.extend(page.into_iter().filter(|one| self.recipient.channel.hears_of(one)));
+            if is_last {
+                break;
+            }
+        }
+        Ok(firing)
+    }
+
     /// Pauses the channel after a failure that was of no notification.
     async fn put_off(&self, reason: String) -> Result<(), RepositoryError> {
         let (settled, at) = (Settled::Again { reason }, self.now());
-        let settlement = Settlement { ids: Vec::new(), settled, not_before: self.not_before, at };
+        let not_before = self.not_before;
+        let settlement = Settlement { ids: Vec::new(), settled, not_before, at, in_history: false };
         self.dispatcher.repository.settle(&self.lease, settlement).await.map(drop)
     }
 

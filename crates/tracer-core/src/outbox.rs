@@ -111,6 +111,8 @@ pub struct Settlement {
     pub not_before: Timestamp,
     /// When it is said.
     pub at: Timestamp,
+    /// Whether the reason belongs into the history of the incidents, where it was refused or dropped.
+    pub in_history: bool,
 }
 
 /// How a channel is, as the outbox knows it. A channel of which nothing was ever stored is left out.
@@ -161,10 +163,11 @@ pub trait Outbox: Send + Sync {
     async fn release(&self, lease: &Lease) -> Result<(), RepositoryError>;
 
     /// Returns the first that is to be sent, in the order in which it was written, and counts an attempt at it
-    /// before anything is sent; none if nothing is, or the lease was lost.
+    /// before anything is sent; none if nothing is, or the lease was lost. Keeps the lease until `until`, if that is
+    /// later than it is had.
     ///
-    /// What is held back ([`NewNotification::not_before`](crate::routing::NewNotification)) does not hold up
-    /// what comes after, except of its own incident. With a loud one of the transitions `together` come the
+    /// What waits for others ([`NewNotification::not_before`](crate::routing::NewNotification)) does not hold up
+    /// what comes after, except of its own incident; what is held for quiet hours not even that. With a loud one of the transitions `together` come the
     /// other loud ones of the same transition, of incidents that the same execution opened
     /// ([`Incident::opened_in`]), within [`crate::limits::GROUPED_WITHIN_SECS`]; at most
     /// [`crate::limits::GROUPED_INCIDENTS`] in all.
@@ -172,6 +175,7 @@ pub trait Outbox: Send + Sync {
         &self,
         lease: &Lease,
         now: Timestamp,
+        until: Timestamp,
         together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError>;
 
@@ -191,7 +195,8 @@ pub trait Outbox: Send + Sync {
         not_before: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Returns when the channel was told of what since then, at most `limit`, newest first: openings only.
+    /// Returns when the channel was told of what since then, or refused to be, at most `limit`, newest first:
+    /// openings only.
     async fn told_since(
         &self,
         channel: &ChannelName,

@@ -44,21 +44,34 @@ impl Change {
                 is_sent: true,
                 outcome: Some(("sent", None)),
                 reference: reference.clone(),
-                entry: note.as_deref().map(|note| HistoryEntry {
-                    at: settlement.at,
-                    what: ACTION.to_owned(),
-                    note: Some(kept(note)),
-                }),
+                entry: note.as_deref().map(|note| action(settlement, note)),
                 ..nothing
             },
             Settled::Again { reason } => Self { is_again: true, fault: Some(kept(reason)), ..nothing },
             Settled::Refused { reason } => {
-                let reason = kept(reason);
-                Self { fault: Some(reason.clone()), outcome: Some(("refused", Some(reason))), ..nothing }
+                let (entry, reason) = (noted(settlement, reason), kept(reason));
+                Self {
+                    fault: Some(reason.clone()),
+                    outcome: Some(("refused", Some(reason))),
+                    entry,
+                    ..nothing
+                }
             }
-            Settled::Dropped { reason } => Self { outcome: Some(("dropped", Some(kept(reason)))), ..nothing },
+            Settled::Dropped { reason } => {
+                let entry = noted(settlement, reason);
+                Self { outcome: Some(("dropped", Some(kept(reason)))), entry, ..nothing }
+            }
         }
     }
+}
+
+/// Returns the line of why something was not done, where that is to be known.
+fn noted(settlement: &Settlement, reason: &str) -> Option<HistoryEntry> {
+    settlement.in_history.then(|| action(settlement, reason))
+}
+
+fn action(settlement: &Settlement, note: &str) -> HistoryEntry {
+    HistoryEntry { at: settlement.at, what: ACTION.to_owned(), note: Some(kept(note)) }
 }
 
 /// Returns a text of others as it is kept: cut to [`limits::INCIDENT_NOTE_BYTES`], and without NUL, which

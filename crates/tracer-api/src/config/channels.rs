@@ -333,7 +333,13 @@ impl ChannelEntry {
         Ok(match self.r#type {
             ChannelType::Slack => return self.slack(slack, general),
             ChannelType::Webhook => Target::Webhook { url: self.url()?, secret: secret() },
-            ChannelType::Alertmanager => Target::Alertmanager { url: self.url()? },
+            ChannelType::Alertmanager => {
+                let url = self.url()?;
+                if url.expose().contains("/api/v") {
+                    return fault("url", "must be the address of Alertmanager itself, without /api/v2");
+                }
+                Target::Alertmanager { url }
+            }
             ChannelType::Action => {
                 let (cooldown, per_hour) =
                     (self.cooldown.unwrap_or(COOLDOWN), self.per_hour.unwrap_or(PER_HOUR));

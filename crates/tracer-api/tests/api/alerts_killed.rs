@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -101,22 +101,46 @@ async fn holder(database: &TestDatabase) -> u32 {
     words[at + 1].parse().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_and_only_what_was_on_its_way_is_told_twice() {
-    let database = TestDatabase::create().await;
-    let slack = FakeSlack::start();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("tracer.toml");
+/// Starts two replicas whose leases last a second, which is longer than one delivery takes and shorter than several.
+async fn two_replicas(database: &TestDatabase, slack: &FakeSlack, config: &Path) -> [Replica; 2] {
     let text = format!(
         "[alerts]\ngroup_wait = \"0s\"\nlease = \"1s\"\n[limits]\nrate_per_second = 0\n[[channel]]\n\
          name = \"oncall\"\ntype = \"slack\"\nwebhook_url = \"{}/services/T/B/x\"\nrate_per_second = 100\n",
         slack.url
     );
-    std::fs::write(&config, text).unwrap();
-    let mut replicas = [
-        Replica::start(config.clone(), database.url()).await,
-        Replica::start(config.clone(), database.url()).await,
-    ];
+    std::fs::write(config, text).unwrap();
+    [
+        Replica::start(config.to_owned(), database.url()).await,
+        Replica::start(config.to_owned(), database.url()).await,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_all_live_tell_nothing_twice_however_much_there_is_to_tell() {
+    let (database, slack) = (TestDatabase::create().await, FakeSlack::start());
+    let folder = tempfile::tempdir().unwrap();
+    let replicas = two_replicas(&database, &slack, &folder.path().join("tracer.toml")).await;
+    slack.set(Mood::Slow);
+    let names: Vec<String> = (0..16).map(|n| format!("workflow-number-{n:03}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        replicas[n % 2].incident(name).await;
+    }
+    slack.wait_for("/x", names.len()).await;
+    slack.set(Mood::Fine);
+    // Another one comes after whatever else was there to come.
+    replicas[0].incident("workflow-number-999").await;
+    slack.wait_for("/x", names.len() + 1).await;
+    let text = slack.calls().last().unwrap().body.to_string();
+    assert!(text.contains("workflow-number-999"), "{text}");
+    assert_eq!(slack.calls().len(), names.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_only_what_was_on_its_way_is_told_twice() {
+    let database = TestDatabase::create().await;
+    let slack = FakeSlack::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut replicas = two_replicas(&database, &slack, &folder.path().join("tracer.toml")).await;
     let names: Vec<String> = (0..KILLS * 2).map(|n| format!("workflow-number-{n:03}")).collect();
     for (round, pair) in names.chunks(2).enumerate() {
         slack.set(Mood::Silent);

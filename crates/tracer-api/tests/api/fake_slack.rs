@@ -8,11 +8,16 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
+/// How long a slow answer takes.
+const SLOW: Duration = Duration::from_millis(300);
+
 /// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     /// As Slack does.
     Fine,
+    /// As Slack does, and in its own time.
+    Slow,
     /// With this status.
     Status(u16),
     /// With 429, and when to come again.
@@ -117,8 +122,11 @@ async fn answer(req: HttpRequest, body: web::Bytes, state: web::Data<Mutex<State
         tokio::time::sleep(Duration::from_millis(10)).await;
         mood = state.lock().unwrap().mood;
     }
+    if mood == Mood::Slow {
+        tokio::time::sleep(SLOW).await;
+    }
     match mood {
-        Mood::Fine | Mood::Silent => {
+        Mood::Fine | Mood::Slow | Mood::Silent => {
             if let Some(call) = state.lock().unwrap().calls.get_mut(number - 1) {
                 call.taken = true;
             }

@@ -9,8 +9,8 @@
 //! People are told when it opens, when it becomes worse, every [`AlertPlan::repeat_interval`] while it lasts,
 //! and when it is over; of the end only those who were last told that it fires. One that neither goes on nor
 //! happens again is repeated once. Reopening is silent, so that
-//! what comes and goes is one message and not many. While it is snoozed nobody is told anything; while it is
-//! acknowledged nobody is reminded.
+//! what comes and goes is one message and not many. While it is snoozed nobody is told anything but its end; while
+//! it is acknowledged nobody is reminded; both end with the incident.
 //!
 //! Not here: which findings are of which cause (`record::alerting`), and who is told (`routing`).
 
@@ -83,8 +83,9 @@ impl Incident {
         }
         let reopens = self.state == IncidentState::Resolved;
         if reopens {
+            // Whoever looked after it, or wanted to hear nothing of it, took it to be over.
             self.state = IncidentState::Firing;
-            self.resolved = None;
+            (self.resolved, self.acknowledged, self.snoozed_until) = (None, None, None);
         }
         let event = match (reopens, worsens) {
             (_, true) if !aside => Some(self.tell(Transition::Worsened, now)),
@@ -222,8 +223,8 @@ impl Incident {
     fn resolve(&mut self, by: ResolvedBy, now: Timestamp) -> Event {
         self.state = IncidentState::Resolved;
         self.resolved = Some(Resolution { at: now, by });
-        let was_told = self.told.is_some_and(|told| told.firing);
-        let loud = was_told && !self.is_snoozed(now);
+        // Also while it is snoozed: whoever was told that it fires would think so for ever.
+        let loud = self.told.is_some_and(|told| told.firing);
         if loud {
             self.told = Some(self.told_now(now, false));
         }

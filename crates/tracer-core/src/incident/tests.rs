@@ -211,7 +211,23 @@ fn while_it_is_snoozed_nobody_is_told_and_afterwards_of_what_was_missed() {
     insta::assert_snapshot!(life.told(), @r"
     0: opened
     1: snoozed, silently
-    599: resolved, silently
+    599: resolved
+    ");
+}
+
+#[test]
+fn what_comes_back_is_neither_acknowledged_nor_snoozed_any_more() {
+    let mut life = Life::new(IncidentKind::StuckStep);
+    life.finds(0, WARNING).with(1, |incident, now, plan| incident.acknowledge(None, now, plan));
+    life.with(2, |incident, now, plan| incident.snooze(minute(9_000), now, plan));
+    life.with(3, |incident, now, plan| incident.ended(now, plan)).finds(4, WARNING).passes(300, 0);
+    insta::assert_snapshot!(life.told(), @r"
+    0: opened
+    1: acknowledged, silently
+    2: snoozed, silently
+    3: resolved
+    4: reopened, silently
+    243: repeated
     ");
 }
 

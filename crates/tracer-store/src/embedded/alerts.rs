@@ -76,10 +76,11 @@ impl Outbox for EmbeddedStore {
         &self,
         lease: &Lease,
         now: Timestamp,
+        until: Timestamp,
         together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError> {
         let (lease, together) = (lease.clone(), together.to_vec());
-        Ok(self.connection.write("take", move |tx| outbox::take(tx, &lease, now, &together)).await?)
+        Ok(self.connection.write("take", move |tx| outbox::take(tx, &lease, now, until, &together)).await?)
     }
 
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<bool, RepositoryError> {

@@ -17,13 +17,18 @@ use super::reads::{collect, sql_limit};
 use super::row::{self, count, optional_text, optional_time, text, time};
 use crate::settling::{Change, distinct, kept};
 
-/// That a notification is the first of its incident that its channel has yet to send: none overtakes another.
+/// That a notification is the first of its incident that its channel has yet to send: none overtakes another, except
+/// one that quiet hours hold, which must not hold up what may be told in them.
 macro_rules! in_turn {
-    () => {
-        "o.notification_id = (SELECT min(e.notification_id)
+    ($now:literal) => {
+        concat!(
+            "o.notification_id = (SELECT min(e.notification_id)
                               FROM notification_outbox AS e
                              WHERE e.incident_id = o.incident_id AND e.channel = o.channel
-                               AND e.settled_at IS NULL)"
+                               AND e.settled_at IS NULL AND NOT (e.held AND e.not_before > ",
+            $now,
+            "))"
+        )
     };
 }
 
@@ -33,7 +38,7 @@ SELECT o.notification_id, o.loud, o.transition, o.execution_id, o.created_at
   FROM notification_outbox AS o INDEXED BY notification_outbox_pending
  WHERE o.channel = ?1 AND o.settled_at IS NULL AND o.not_before <= ?2
    AND ",
-    in_turn!(),
+    in_turn!("?2"),
     "
  ORDER BY o.notification_id
  LIMIT 1"
@@ -47,7 +52,7 @@ SELECT o.notification_id
  WHERE o.channel = ?1 AND o.execution_id = ?2 AND o.transition = ?8 AND o.settled_at IS NULL AND o.loud
    AND o.notification_id <> ?3 AND o.created_at BETWEEN ?4 AND ?5 AND (o.not_before <= ?6 OR NOT o.held)
    AND ",
-    in_turn!(),
+    in_turn!("?6"),
     "
  ORDER BY o.notification_id
  LIMIT ?7"
@@ -133,11 +138,12 @@ pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> Result<(), StoreEr
     Ok(())
 }
 
-/// A lease that has run out is as good as lost: another holder may be about to take the same.
-const HOLDS: &str = "\
--- holds_lease
-SELECT 1
-  FROM notification_channels
+/// A lease that has run out is as good as lost: another holder may be about to take the same. One that holds is
+/// kept for what is about to be sent.
+const HOLD: &str = "\
+-- hold_lease
+UPDATE notification_channels
+   SET lease_until = max(lease_until, ?4)
  WHERE channel = ?1 AND lease_token = ?2 AND lease_until > ?3";
 
 const COUNT_ATTEMPT: &str = "\
@@ -163,10 +169,12 @@ pub(super) fn take(
     tx: &Transaction<'_>,
     lease: &Lease,
     now: Timestamp,
+    until: Timestamp,
     together: &[Transition],
 ) -> Result<Option<Delivery>, StoreError> {
     let channel = lease.channel.as_str();
-    if !tx.prepare_cached(HOLDS)?.exists(params![channel, lease.token, now.as_micros()])? {
+    let hold = params![channel, lease.token, now.as_micros(), until.as_micros()];
+    if tx.prepare_cached(HOLD)?.execute(hold)? == 0 {
         return Ok(None);
     }
     let ids = next(tx, channel, now, together)?;
@@ -393,7 +401,7 @@ const TOLD: &str = "\
 SELECT o.settled_at, i.fingerprint
   FROM notification_outbox AS o INDEXED BY notification_outbox_told
  CROSS JOIN incidents AS i ON i.incident_id = o.incident_id
- WHERE o.channel = ?1 AND o.outcome = 'sent' AND o.transition = 'opened' AND o.settled_at >= ?2
+ WHERE o.channel = ?1 AND o.outcome IN ('sent', 'refused') AND o.transition = 'opened' AND o.settled_at >= ?2
  ORDER BY o.settled_at DESC
  LIMIT ?3";
 

@@ -79,11 +79,12 @@ impl Outbox for PostgresStore {
         &self,
         lease: &Lease,
         now: Timestamp,
+        until: Timestamp,
         together: &[Transition],
     ) -> Result<Option<Delivery>, RepositoryError> {
-        let with = (lease.clone(), now, together.to_vec());
-        let work = self.pool.transact("take", &with, |client, (lease, now, together)| {
-            Box::pin(outbox::take(client, lease, *now, together))
+        let with = (lease.clone(), now, until, together.to_vec());
+        let work = self.pool.transact("take", &with, |client, (lease, now, until, together)| {
+            Box::pin(outbox::take(client, lease, *now, *until, together))
         });
         work.await
     }

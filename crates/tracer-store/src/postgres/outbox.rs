@@ -20,15 +20,13 @@ use super::reads::sql_limit;
 use super::row::{self, Bits, Stamp};
 use crate::settling::{Change, distinct, kept};
 
-/// That a notification is the first of its incident that its channel has yet to send: none overtakes another.
-///
-/// What is pending has neither `outcome` nor `settled_at`. What looks for it by channel asks for the one, and what looks
-/// for it by incident for the other, as the indexes do: a plan that was made while there was little of it, and is kept,
-/// cannot take the wrong one.
+/// That a notification is the first of its incident that its channel has yet to send: none overtakes another, except one
+/// that quiet hours hold, which must not hold up what may be told in them. `$2` is now.
 macro_rules! in_turn {
     () => {
         "o.notification_id = (SELECT min(e.notification_id) FROM notification_outbox AS e
-                                WHERE e.incident_id = o.incident_id AND e.channel = o.channel AND e.settled_at IS NULL)"
+                                WHERE e.incident_id = o.incident_id AND e.channel = o.channel AND e.settled_at IS NULL
+                                  AND NOT (e.held AND e.not_before > $2))"
     };
 }
 
@@ -114,11 +112,12 @@ pub(super) async fn release(client: &Object, lease: &Lease) -> Result<(), StoreE
     execute(client, RELEASE, &[&lease.channel.as_str(), &lease.token]).await.map(drop)
 }
 
-/// A lease that has run out is as good as lost: another holder may be about to take the same. Nobody takes this one until
-/// the transaction has ended.
+/// A lease that has run out is as good as lost: another holder may be about to take the same. One that holds is kept for
+/// what is about to be sent, and nobody takes this one until the transaction has ended.
 const HOLD: &str = "\
 -- hold_lease
-SELECT FROM notification_channels WHERE channel = $1 AND lease_token = $2 AND lease_until > $3 FOR UPDATE";
+UPDATE notification_channels SET lease_until = greatest(lease_until, $4)
+ WHERE channel = $1 AND lease_token = $2 AND lease_until > $3";
 
 /// What waits only for others of its execution does not wait any longer once one of them is sent.
 const TAKE: &str = concat!(
@@ -183,10 +182,11 @@ pub(super) async fn take(
     client: &Object,
     lease: &Lease,
     now: Timestamp,
+    until: Timestamp,
     together: &[Transition],
 ) -> Result<Option<Delivery>, StoreError> {
     let (channel, now) = (lease.channel.as_str(), Stamp(now));
-    if query(client, HOLD, &[&channel, &lease.token, &now]).await?.is_empty() {
+    if execute(client, HOLD, &[&channel, &lease.token, &now, &Stamp(until)]).await? == 0 {
         return Ok(None);
     }
     let others = sql_limit(limits::GROUPED_INCIDENTS - 1);
@@ -378,7 +378,7 @@ const TOLD: &str = "\
 SELECT o.settled_at, i.fingerprint
   FROM notification_outbox AS o
  CROSS JOIN LATERAL (SELECT fingerprint FROM incidents WHERE incident_id = o.incident_id OFFSET 0) AS i
- WHERE o.channel = $1 AND o.outcome = 'sent' AND o.transition = 'opened' AND o.settled_at >= $2
+ WHERE o.channel = $1 AND o.outcome IN ('sent', 'refused') AND o.transition = 'opened' AND o.settled_at >= $2
  ORDER BY o.settled_at DESC
  LIMIT $3";
 

@@ -269,6 +269,7 @@ macro_rules! contract_tests {
                 what_is_refused_or_dropped_is_set_aside_and_the_next_goes_on,
                 what_was_told_before_is_known_by_channel,
                 what_is_held_back_holds_up_nothing_but_its_own_incident,
+                what_becomes_critical_in_quiet_hours_is_told_in_them,
                 what_one_execution_opens_is_told_together,
                 what_ends_together_is_told_together_if_that_is_wished,
                 no_message_tells_of_too_many_or_of_what_opened_much_later,

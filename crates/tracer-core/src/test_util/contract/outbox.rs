@@ -32,7 +32,7 @@ async fn lease(lab: &Lab, channel: &str) -> Lease {
 
 async fn try_take(lab: &Lab, lease: &Lease, grouped: bool) -> Option<Delivery> {
     let together: &[Transition] = if grouped { &[Transition::Opened] } else { &[] };
-    lab.store().take(lease, lab.now(), together).await.expect("an answer")
+    lab.store().take(lease, lab.now(), lab.now(), together).await.expect("an answer")
 }
 
 async fn take(lab: &Lab, lease: &Lease) -> Delivery {
@@ -41,7 +41,7 @@ async fn take(lab: &Lab, lease: &Lease) -> Delivery {
 
 async fn settle(lab: &Lab, lease: &Lease, delivery: &Delivery, settled: Settled) -> bool {
     let ids = delivery.notifications.iter().map(|one| one.id).collect();
-    let settlement = Settlement { ids, settled, not_before: lab.now(), at: lab.now() };
+    let settlement = Settlement { ids, settled, not_before: lab.now(), at: lab.now(), in_history: false };
     lab.store().settle(lease, settlement).await.expect("an answer")
 }
 
@@ -238,7 +238,7 @@ pub async fn what_is_tried_again_keeps_its_place_and_pauses_the_channel(lab: Lab
     let ids = vec![delivery.notifications[0].id];
     let pause = lab.now() + MINUTE;
     let again = Settled::Again { reason: reason() };
-    let settlement = Settlement { ids, settled: again, not_before: pause, at: lab.now() };
+    let settlement = Settlement { ids, settled: again, not_before: pause, at: lab.now(), in_history: false };
     assert!(lab.store().settle(&held, settlement).await.expect("an answer"));
     lab.store().release(&held).await.expect("given back");
     let told = state(&lab, "state").await;
@@ -260,7 +260,8 @@ pub async fn a_failure_of_no_notification_pauses_the_channel_too(lab: Lab) {
     let held = lease(&lab, "people").await;
     let pause = lab.now() + MINUTE;
     let settled = Settled::Again { reason: reason() };
-    let settlement = Settlement { ids: Vec::new(), settled, not_before: pause, at: lab.now() };
+    let settlement =
+        Settlement { ids: Vec::new(), settled, not_before: pause, at: lab.now(), in_history: false };
     assert!(lab.store().settle(&held, settlement).await.expect("an answer"));
     let held = lease(&lab, "people").await;
     assert_eq!((held.failures, held.not_before), (1, pause));
@@ -325,6 +326,21 @@ pub async fn what_is_held_back_holds_up_nothing_but_its_own_incident(lab: Lab) {
     assert_eq!(deliver_all(&lab, &held).await, ["a resolved"]);
 }
 
+pub async fn what_becomes_critical_in_quiet_hours_is_told_in_them(lab: Lab) {
+    let id = lab.with_history("nightly", "a").await;
+    lab.took(id, "a", 250).await.expect("a bottleneck");
+    lab.took(id, "a", 5_000).await.expect("a bottleneck");
+    resolve(&lab, incident_of(&lab, "a").await.id).await;
+    lab.advance(GROUP_WAIT);
+    let held = lease(&lab, "night").await;
+    assert_eq!(deliver_all(&lab, &held).await, ["a worsened", "a resolved"]);
+    lab.store().release(&held).await.expect("given back");
+    lab.advance(Micros::from_secs(2 * 3_600));
+    let held = lease(&lab, "night").await;
+    let opening = take(&lab, &held).await;
+    assert!(words(&opening) == "a opened" && opening.notifications[0].held && opening.told_before);
+}
+
 /// Lets all of these steps be slow in one execution.
 async fn slow_together(lab: &Lab, workflow: &str, steps: &[String]) -> ExecutionId {
     let id = lab.start(workflow).await;
@@ -377,7 +393,8 @@ pub async fn what_ends_together_is_told_together_if_that_is_wished(lab: Lab) {
     }
     lab.advance(GROUP_WAIT);
     let both = [Transition::Opened, Transition::Resolved];
-    let taken = lab.store().take(&held, lab.now(), &both).await.expect("an answer").expect("the ends");
+    let taken =
+        lab.store().take(&held, lab.now(), lab.now(), &both).await.expect("an answer").expect("the ends");
     assert_eq!(words(&taken), "a resolved, b resolved");
     assert!(settle(&lab, &held, &taken, sent()).await);
     assert_eq!(try_take(&lab, &held, true).await, None);
@@ -496,7 +513,8 @@ pub async fn what_a_channel_was_told_of_openings_is_known(lab: Lab) {
     lab.advance(GROUP_WAIT);
     let delivery = take(&lab, &refused).await;
     settle(&lab, &refused, &delivery, Settled::Refused { reason: reason() }).await;
-    assert_eq!(lab.store().told_since(&channel_name("people"), begun, 10).await.expect("an answer"), []);
+    let refused = lab.store().told_since(&channel_name("people"), begun, 10).await.expect("an answer");
+    assert_eq!(refused.len(), 1, "what was refused was tried");
 }
 
 pub async fn what_an_action_answered_is_in_the_history_of_its_incidents(lab: Lab) {

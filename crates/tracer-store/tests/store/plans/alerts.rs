@@ -62,15 +62,18 @@ impl Bench {
         assert!(self.store.renew(&lease, self.clock.now() + HOUR).await.expect("an answer"));
         // Not once more when there is nothing left, so that the last plan is one that found something.
         while self.pending().await > 0 {
-            let delivery =
-                self.store.take(&lease, self.clock.now(), &[Transition::Opened]).await.expect("an answer");
+            let delivery = self
+                .store
+                .take(&lease, self.clock.now(), self.clock.now(), &[Transition::Opened])
+                .await
+                .expect("an answer");
             let delivery = delivery.expect("something to send");
             let ids = delivery.notifications.iter().map(|one| one.id).collect();
             let reference = delivery.posted.map(|posted| posted.reference);
             let reference = reference.or(Some(format!("of {}", delivery.current.id)));
             let settled = Settled::Sent { reference, note: Some("done".to_owned()) };
             let at = self.clock.now();
-            let settlement = Settlement { ids, settled, not_before: at, at };
+            let settlement = Settlement { ids, settled, not_before: at, at, in_history: false };
             assert!(self.store.settle(&lease, settlement).await.expect("an answer"));
         }
         let outdated = self.store.outdated(&lease.channel, 10).await.expect("an answer");

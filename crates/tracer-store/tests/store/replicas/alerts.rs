@@ -123,10 +123,10 @@ async fn dispatch(store: &dyn Repository, holder: &str) -> Vec<(i64, Incident, T
         // A few at a time, so that both get their turn.
         for _ in 0..3 {
             let now = store.clock().now();
-            let Some(delivery) = store.take(&lease, now, &[]).await.expect("an answer") else { break };
+            let Some(delivery) = store.take(&lease, now, now, &[]).await.expect("an answer") else { break };
             let ids = delivery.notifications.iter().map(|one| one.id).collect();
             let settled = Settled::Sent { reference: Some("one".to_owned()), note: None };
-            let settlement = Settlement { ids, settled, not_before: now, at: now };
+            let settlement = Settlement { ids, settled, not_before: now, at: now, in_history: false };
             assert!(store.settle(&lease, settlement).await.expect("an answer"));
             told.extend(delivery.notifications.into_iter().map(|one| (one.id, one.incident, one.transition)));
         }
