@@ -420,7 +420,7 @@ fn table(quiet: &Fortnight, harmed: &Fortnight, faults: &[Fault]) -> String {
     let columns =
         ["", "steps", "failed", "bottlenecks", "in flight", "incidents", "messages", "of the faults"];
     let mut table = Table::new(columns.map(|column| ("", column.to_owned())));
-    for (name, found) in [("as they were", quiet), ("with three faults", harmed)] {
+    for (name, found) in [("as they were", quiet), ("with the faults", harmed)] {
         let messages = messages(&found.told);
         let because = |one: &&&NewNotification| faults.iter().any(|fault| fault.is_told_by(one));
         let numbers = [

@@ -214,3 +214,19 @@ fn the_tables_show_the_counts() {
     5             10      0.0    0.0   10.0   10.0
     ");
 }
+
+#[test]
+fn a_fortnight_says_what_people_were_told_because_of_a_fault_and_otherwise() {
+    let folder = three_runs();
+    let arguments = Arguments::parse_from(["eval", folder.path().to_str().unwrap(), "--fortnight"]);
+    let text = evaluate(&arguments).unwrap();
+    let told: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" as slow: ") || line.starts_with("with the"))
+        .take(2)
+        .collect();
+    assert_snapshot!(told.join("\n"), @r"
+    with the faults    144       0           33         63         13        17             11
+    load of etl-night 4 times as slow: 3 stuck_step opened, first after 0.0 h; 3 stuck_step worsened, first after 0.0 h; 3 stuck_step resolved, first after 0.1 h; 1 regression opened, first after 0.0 h; 1 regression resolved, first after 24.0 h
+    ");
+}

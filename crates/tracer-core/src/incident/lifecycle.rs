@@ -208,8 +208,14 @@ impl Incident {
     /// there until it is accepted or undone, not at all.
     fn repeat_at(&self, plan: &AlertPlan) -> Option<Timestamp> {
         let told = self.told.filter(|_| self.acknowledged.is_none())?;
-        let has_news = self.has_news_since(&told);
-        if !has_news && (told.nothing_new || self.cause.kind == IncidentKind::Regression) {
+        let is_said = match self.cause.kind {
+            IncidentKind::Regression => self.severity <= told.severity,
+            IncidentKind::SlowStep
+            | IncidentKind::StuckStep
+            | IncidentKind::StalledExecution
+            | IncidentKind::FailureRate => told.nothing_new && !self.has_news_since(&told),
+        };
+        if is_said {
             return None;
         }
         let regular = told.at + plan.repeat_interval;
