@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde::Deserialize;
+use tracer_alert::{LinkError, Links};
 
 use super::{Fault, values};
 
@@ -13,6 +14,8 @@ use super::{Fault, values};
 const PLACEHOLDERS: [&str; 5] = ["workflow", "step", "execution", "incident", "kind"];
 /// Most bytes in the pattern of a link.
 const PATTERN_BYTES: usize = 2_000;
+
+const EXPECTED_ADDRESS: &str = "expected an address that begins with https:// or http://";
 
 /// How incidents live, and where messages lead.
 #[derive(Clone, Debug, Deserialize)]
@@ -126,29 +129,20 @@ impl RunbookFor {
     }
 }
 
-/// Checks the pattern of a link.
+/// Checks the pattern of a link, as those who fill it in will.
 fn link(pattern: &str) -> Result<(), String> {
-    let known = || PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
-    let mut filled = pattern.to_owned();
-    for name in PLACEHOLDERS {
-        filled = filled.replace(&format!("{{{name}}}"), "x");
-    }
-    if filled.contains(['{', '}']) {
-        return Err(format!("has an unknown placeholder; known are {}", known()));
-    }
-    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '<' | '>' | '|' | '"' | '`' | '\\' | '^');
-    if pattern.len() > PATTERN_BYTES || pattern.contains(odd) {
-        return Err(format!(
-            "expected at most {PATTERN_BYTES} characters, each one that an address may have"
-        ));
-    }
-    // A name must not choose where a link leads.
-    let host =
-        pattern.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
-    if host.contains('{') {
-        return Err("must not have a placeholder before its path".to_owned());
-    }
-    address(&filled).map(drop)
+    let Err(error) = Links::new(Some(pattern), None, &[]) else { return Ok(()) };
+    Err(match error {
+        LinkError::Placeholder { .. } => {
+            let known = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
+            format!("has an unknown placeholder; known are {known}")
+        }
+        LinkError::Host { .. } => "must not have a placeholder before its path".to_owned(),
+        LinkError::Address { .. } => EXPECTED_ADDRESS.to_owned(),
+        LinkError::Character { .. } | LinkError::TooLong => {
+            format!("expected at most {PATTERN_BYTES} characters, each one that an address may have")
+        }
+    })
 }
 
 /// Parses the address of something that is reached over HTTP.
@@ -158,7 +152,7 @@ fn link(pattern: &str) -> Result<(), String> {
 pub(super) fn address(text: &str) -> Result<Url, String> {
     let parsed = Url::parse(text).ok();
     let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    parsed.filter(usable).ok_or_else(|| "expected an address that begins with https:// or http://".to_owned())
+    parsed.filter(usable).ok_or_else(|| EXPECTED_ADDRESS.to_owned())
 }
 
 fn fault<T>(key: &str, reason: impl Into<String>) -> Result<T, Fault> {
