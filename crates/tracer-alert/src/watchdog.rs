@@ -1,4 +1,4 @@
-//! Looks at steps and executions that run, and at incidents, when they are due.
+//! Looks at steps and executions that run, at incidents, and at traces that are to be settled, when they are due.
 //!
 //! What is due was foreseen when it started (`judge_at`); what is said of it is decided in the store's
 //! transaction, by the history it has then. So replicas may all look at the same time: of two that find
@@ -16,27 +16,30 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tracer_core::clock::Clock;
 use tracer_core::record::{
-    Command, ExecutionStalled, JudgeExecution, JudgeStep, Outcome, Refusal, Request, StepStuck,
+    Command, ExecutionStalled, JudgeExecution, JudgeStep, Outcome, Refusal, Request, SettleTrace, StepStuck,
+    TraceSettled,
 };
 use tracer_core::repository::{Due, Repository, RepositoryError};
 use tracer_core::time::{Micros, Timestamp};
 
-/// Steps, executions and incidents, of each so many, looked at before it is asked again what is due.
+/// Steps, executions, incidents and traces, of each so many, looked at before it is asked again what is due.
 const PORTION: usize = 1_000;
 
-/// A verdict on something that runs, which was not there before.
+/// What looking has brought about: above all a verdict that was not there before.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// A step has taken too long already.
     StepStuck(StepStuck),
     /// Nothing has been heard of an execution for too long.
     ExecutionStalled(ExecutionStalled),
+    /// The steps of a trace were judged, and have entered their histories.
+    TraceSettled(Box<TraceSettled>),
 }
 
 /// What a round of looking found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Steps, executions and incidents looked at.
+    /// Steps, executions, incidents and traces looked at.
     pub looked_at: usize,
     /// How long the longest overdue had been due when the round began.
     pub lag: Micros,
@@ -68,7 +71,7 @@ impl Watchdog {
     /// very call brought about.
     ///
     /// Steps come before executions: what a step is still waited for is no silence. Incidents come last: what
-    /// was just found is no reason to end one.
+    /// was just found is no reason to end one. Traces are settled after that.
     ///
     /// # Errors
     /// The first [`RepositoryError`], after all of its portion were tried; what was said stays said, and
@@ -77,12 +80,13 @@ impl Watchdog {
         let mut round = Round::default();
         loop {
             let (now, asked) = (self.clock.now(), Instant::now());
-            let Due { steps, executions, incidents, since } = self.repository.due(now, PORTION).await?;
+            let Due { steps, executions, incidents, traces, since } =
+                self.repository.due(now, PORTION).await?;
             if round.looked_at == 0 {
                 round.query = asked.elapsed();
                 round.lag = since.map_or(Micros::ZERO, |since| now.since(since));
             }
-            let sizes = [steps.len(), executions.len(), incidents.len()];
+            let sizes = [steps.len(), executions.len(), incidents.len(), traces.len()];
             let (found, full) = (sizes.iter().sum::<usize>(), sizes.contains(&PORTION));
             let steps =
                 steps.into_iter().map(|(execution, id)| Command::JudgeStep(JudgeStep { execution, id }));
@@ -91,7 +95,9 @@ impl Watchdog {
             let executions = self.send(executions, now, &mut report).await;
             let incidents = incidents.into_iter().map(Command::TendIncident);
             let incidents = self.send(incidents, now, &mut report).await;
-            steps.and(executions).and(incidents)?;
+            let traces = traces.into_iter().map(|id| Command::SettleTrace(SettleTrace { id }));
+            let traces = self.send(traces, now, &mut report).await;
+            steps.and(executions).and(incidents).and(traces)?;
             round.looked_at += found;
             // What was looked at is not due any more at this moment, so that this ends.
             if !full {
@@ -137,6 +143,7 @@ fn verdict_of(outcome: Outcome) -> Option<Verdict> {
     match outcome {
         Outcome::StepStuck(stuck) => Some(Verdict::StepStuck(stuck)),
         Outcome::ExecutionStalled(stalled) => Some(Verdict::ExecutionStalled(stalled)),
+        Outcome::TraceSettled(settled) => Some(Verdict::TraceSettled(settled)),
         Outcome::ExecutionStarted(_)
         | Outcome::StepStarted(_)
         | Outcome::StepEnded(_)
@@ -144,6 +151,7 @@ fn verdict_of(outcome: Outcome) -> Option<Verdict> {
         | Outcome::ExecutionRecorded { .. }
         | Outcome::Rebaselined
         | Outcome::Incident(_)
+        | Outcome::SpansRecorded(_)
         | Outcome::NothingNew => None,
     }
 }

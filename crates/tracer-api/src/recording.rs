@@ -18,8 +18,8 @@ use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
     Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted,
-    Idempotency, Outcome, Rebaseline, RecordExecution, Request, StartExecution, StartStep, StepEnded,
-    StepStarted,
+    Idempotency, Outcome, Rebaseline, RecordExecution, RecordSpans, Request, SpansRecorded, StartExecution,
+    StartStep, StepEnded, StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;
@@ -153,6 +153,8 @@ impl Tracing {
             | Outcome::Rebaselined
             | Outcome::StepStuck(_)
             | Outcome::ExecutionStalled(_)
+            | Outcome::SpansRecorded(_)
+            | Outcome::TraceSettled(_)
             | Outcome::Incident(_)
             | Outcome::NothingNew => return Err(unexpected("start a step")),
         };
@@ -250,6 +252,25 @@ impl Tracing {
             self.report.execution_recorded(&execution, &steps);
         }
         Ok(Recorded { value: execution, fresh })
+    }
+
+    /// Records the spans of one export: all of them, once it is durable. What is new of them is told of when their
+    /// traces are settled.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn record_spans(
+        &self,
+        spans: RecordSpans,
+        arrival: Arrival,
+    ) -> Result<Recorded<SpansRecorded>, RepositoryError> {
+        let Answer { outcome, fresh } = self.record(Command::RecordSpans(Box::new(spans)), arrival).await?;
+        let Outcome::SpansRecorded(value) = outcome else { return Err(unexpected("record spans")) };
+        if fresh {
+            value.started.iter().for_each(|execution| self.report.execution_started(execution));
+            value.late.iter().for_each(|step| self.report.span_learnt(step));
+        }
+        Ok(Recorded { value, fresh })
     }
 
     /// Makes the recent level of a step its reference.

@@ -64,6 +64,22 @@ impl Attributes {
         Ok(())
     }
 
+    /// Returns these and, as far as there is room, those of `others` whose keys are not among them.
+    #[must_use]
+    pub fn joined(&self, others: &Self) -> Self {
+        let mut joined = self.0.clone();
+        let mut total: usize = joined.iter().map(|(key, value)| key.len() + written_bytes(value)).sum();
+        for (key, value) in &others.0 {
+            let bytes = key.len() + written_bytes(value);
+            let has_room = joined.len() < limits::ATTRIBUTES && total + bytes <= limits::ATTRIBUTES_BYTES;
+            if has_room && !joined.contains_key(key) {
+                total += bytes;
+                joined.insert(key.clone(), value.clone());
+            }
+        }
+        Self(joined)
+    }
+
     /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -139,6 +155,16 @@ mod tests {
         assert_eq!(Attributes::new(many), Err(AttributesError::TooMany));
         let large: BTreeMap<_, _> = (0..9).map(|n| (n.to_string(), json!("v".repeat(4000)))).collect();
         assert_eq!(Attributes::new(large), Err(AttributesError::TooLarge));
+    }
+
+    #[test]
+    fn joining_keeps_what_was_there_and_adds_what_has_room() {
+        let own = of(json!({"a": 1, "b": "own"})).unwrap();
+        let joined = own.joined(&of(json!({"b": "other", "c": 3})).unwrap());
+        assert_eq!(Ok(joined), of(json!({"a": 1, "b": "own", "c": 3})));
+        let many: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), json!("v".repeat(1000)))).collect();
+        let full = own.joined(&Attributes(many));
+        assert!(full.check().is_ok() && full.entries().len() == 34, "{}", full.entries().len());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::ids::{ExecutionId, Traceparent};
 use crate::name::{CorrelationId, Version, WorkflowName};
 use crate::payload::Payload;
 use crate::time::{Micros, Timestamp};
+use crate::trace::Trace;
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,6 +139,10 @@ pub struct Execution {
     pub stalled: Option<Bottleneck>,
     /// When it is to be looked at while it runs: a wake-up, not a verdict.
     pub judge_at: Option<Timestamp>,
+    /// What is known of it because spans told so.
+    pub trace: Option<Box<Trace>>,
+    /// When its trace is to be looked at: settled, or closed because nothing comes any more.
+    pub settle_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

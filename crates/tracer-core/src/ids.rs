@@ -77,6 +77,17 @@ impl ExecutionId {
     }
 }
 
+impl ExecutionId {
+    /// Returns the id of the span that the execution itself is, where no client's span is its root: the low
+    /// half of its own, which [`Traceparent`]s of it name as their parent. It is no step.
+    #[must_use]
+    pub fn root_span(self) -> StepId {
+        let low = u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or(1);
+        // 1 is not zero, so that it is an id; minted ids have bits set there.
+        StepId(low.max(1))
+    }
+}
+
 impl StepId {
     /// Mints a random id.
     #[must_use]

@@ -24,7 +24,9 @@ pub mod payload;
 pub mod record;
 pub mod repository;
 pub mod routing;
+pub mod span;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;
 pub mod time;
+pub mod trace;

@@ -84,3 +84,14 @@ pub const GROUPED_WITHIN_SECS: u64 = 10;
 pub const CHANNELS: usize = 50;
 /// Longest time for which an incident can be snoozed, in days.
 pub const SNOOZE_DAYS: u64 = 30;
+
+/// Most bytes of what a step has because it came as a span, written as JSON: its events and links above all.
+pub const SPAN_DETAIL_BYTES: usize = 32 * 1024;
+/// Most events, and most links, kept of a span.
+pub const SPAN_EVENTS: usize = 128;
+/// Most resources (processes of services) kept of a trace.
+pub const TRACE_RESOURCES: usize = 32;
+/// Steps of a trace that may wait to enter their histories together; with more, those that wait enter them.
+pub const TRACE_STEPS_WAITING: u32 = 10_000;
+/// Most bytes of an OTLP export, before and after decompression.
+pub const OTLP_BODY_BYTES: usize = 16 * 1024 * 1024;

@@ -235,6 +235,8 @@ pub struct Due {
     pub executions: Vec<ExecutionId>,
     /// Incidents, the longest overdue first.
     pub incidents: Vec<TendIncident>,
+    /// Traces, the longest overdue first.
+    pub traces: Vec<ExecutionId>,
     /// When the longest overdue of all was to be looked at; none if nothing is due.
     pub since: Option<Timestamp>,
 }
@@ -246,16 +248,19 @@ impl Due {
         steps: Vec<(Timestamp, StepKey)>,
         executions: Vec<(Timestamp, ExecutionId)>,
         incidents: Vec<(Timestamp, TendIncident)>,
+        traces: Vec<(Timestamp, ExecutionId)>,
     ) -> Self {
         let first = [
             steps.first().map(|first| first.0),
             executions.first().map(|first| first.0),
             incidents.first().map(|first| first.0),
+            traces.first().map(|first| first.0),
         ];
         Self {
             steps: steps.into_iter().map(|(_, key)| key).collect(),
             executions: executions.into_iter().map(|(_, id)| id).collect(),
             incidents: incidents.into_iter().map(|(_, incident)| incident).collect(),
+            traces: traces.into_iter().map(|(_, id)| id).collect(),
             since: first.into_iter().flatten().min(),
         }
     }

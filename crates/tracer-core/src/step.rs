@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::IncidentId;
 use crate::name::{StepName, StepType};
+use crate::span::SpanDetail;
 use crate::time::{DurationError, Micros, Timestamp};
 
 /// Where a step stands.
@@ -123,6 +124,10 @@ pub struct Step {
     pub incident: Option<IncidentId>,
     /// When its client last told of it: looking at it while it runs is no sign of life.
     pub changed_at: Timestamp,
+    /// What it has because it came as a span.
+    pub span: Option<Box<SpanDetail>>,
+    /// Whether its end enters its histories, or has entered them, with its whole trace and not by itself.
+    pub by_trace: bool,
 }
 
 /// When a step ended and how long it took.

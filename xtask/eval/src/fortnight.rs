@@ -361,6 +361,8 @@ impl Service {
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
             | Outcome::Incident(_)
+            | Outcome::SpansRecorded(_)
+            | Outcome::TraceSettled(_)
             | Outcome::Rebaselined
             | Outcome::NothingNew => {}
         }
@@ -396,6 +398,8 @@ fn named(command: &Command) -> Vec<Running> {
         | Command::RecordExecution(_)
         | Command::Rebaseline(_)
         | Command::TendIncident(_)
+        | Command::RecordSpans(_)
+        | Command::SettleTrace(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }

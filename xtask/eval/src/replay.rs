@@ -240,6 +240,8 @@ fn is_flagged(answer: &Answer) -> bool {
         | Outcome::ExecutionEnded(_)
         | Outcome::ExecutionRecorded { .. }
         | Outcome::Incident(_)
+        | Outcome::SpansRecorded(_)
+        | Outcome::TraceSettled(_)
         | Outcome::Rebaselined
         | Outcome::StepStuck(_)
         | Outcome::ExecutionStalled(_)

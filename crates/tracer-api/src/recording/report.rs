@@ -12,6 +12,7 @@ use tracer_core::incident::Incident;
 use tracer_core::name::StepName;
 use tracer_core::record::{
     ChangeIncident, ExecutionEnded, ExecutionStarted, IncidentChange, Rebaseline, StepEnded, StepStarted,
+    TraceSettled,
 };
 use tracer_core::step::StepStatus;
 use tracer_core::time::Micros;
@@ -76,15 +77,7 @@ impl Report {
     /// A step has ended.
     pub(super) fn step_ended(&self, step: &StepEnded, cause: &Cause) {
         let verdict = step.bottleneck.as_ref();
-        self.metrics.step_ended(&metrics::StepEnded {
-            workflow: &step.workflow,
-            step: &step.name,
-            step_type: &step.step_type,
-            status: step.status,
-            // As in the baseline: what cannot be believed is no sample.
-            duration: step.duration.within_bounds().ok(),
-            severity: verdict.map(|verdict| verdict.severity),
-        });
+        self.count_step(step);
         info!(
             event = "step_complete",
             execution_id = %step.execution,
@@ -113,6 +106,18 @@ impl Report {
                 "step failed"
             );
         }
+    }
+
+    fn count_step(&self, step: &StepEnded) {
+        self.metrics.step_ended(&metrics::StepEnded {
+            workflow: &step.workflow,
+            step: &step.name,
+            step_type: &step.step_type,
+            status: step.status,
+            // As in the baseline: what cannot be believed is no sample.
+            duration: step.duration.within_bounds().ok(),
+            severity: step.bottleneck.as_ref().map(|verdict| verdict.severity),
+        });
     }
 
     /// A step has become slower for good. Which attribute changed with it is told by name; its value is
@@ -187,6 +192,7 @@ impl Report {
                     "step is stuck"
                 );
             }
+            Verdict::TraceSettled(settled) => self.trace_settled(settled),
             Verdict::ExecutionStalled(stalled) => {
                 let found = &stalled.bottleneck;
                 self.metrics.stalled(&stalled.workflow, found.severity);
@@ -202,6 +208,25 @@ impl Report {
                 );
             }
         }
+    }
+
+    /// The steps of a trace were judged together. Each is counted; of those that are normal there is no line,
+    /// because there may be tens of thousands in a second.
+    pub(super) fn trace_settled(&self, settled: &TraceSettled) {
+        settled.steps.iter().for_each(|step| self.span_learnt(step));
+        if let Some(ended) = &settled.ended {
+            // How long it was silent is no duration of its workflow.
+            let total = (!settled.closed_by_silence).then(|| ended.total.within_bounds().ok()).flatten();
+            self.execution_ended(ended, total, &Cause::default());
+        }
+    }
+
+    /// A step that came as a span has entered its history.
+    pub(super) fn span_learnt(&self, step: &StepEnded) {
+        if step.bottleneck.is_some() || step.regression.is_some() || step.status == StepStatus::Failed {
+            return self.step_ended(step, &Cause::default());
+        }
+        self.count_step(step);
     }
 
     /// An execution was recorded whole, as it happened.

@@ -9,6 +9,7 @@ use crate::cohort::CohortSpec;
 use crate::name::{StepName, WorkflowName};
 use crate::routing::Alerting;
 use crate::time::Micros;
+use crate::trace::TracePolicy;
 
 /// How a regression must be confirmed before it is spoken of: at least `least` of the last `of` runs
 /// lie nearer to the new level than to the old one. A single extreme run is a bottleneck all the same.
@@ -98,6 +99,8 @@ pub struct Policy {
     stall: FactorOfMean,
     /// What becomes of findings.
     alerting: Arc<Alerting>,
+    /// How long spans are waited for.
+    traces: TracePolicy,
 }
 
 impl Policy {
@@ -110,7 +113,13 @@ impl Policy {
             executions: entry.executions,
         };
         let entries = entries.into_iter().map(compiled).collect();
-        Self { entries, default, stall: FactorOfMean::default(), alerting: Arc::default() }
+        Self {
+            entries,
+            default,
+            stall: FactorOfMean::default(),
+            alerting: Arc::default(),
+            traces: TracePolicy::default(),
+        }
     }
 
     /// Judges silence by these numbers.
@@ -123,6 +132,18 @@ impl Policy {
     #[must_use]
     pub fn with_alerting(self, alerting: Alerting) -> Self {
         Self { alerting: Arc::new(alerting), ..self }
+    }
+
+    /// Waits so long for the spans of a trace.
+    #[must_use]
+    pub fn with_traces(self, traces: TracePolicy) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Returns how long the spans of a trace are waited for.
+    #[must_use]
+    pub const fn traces(&self) -> TracePolicy {
+        self.traces
     }
 
     /// Returns how incidents live, and who is told of them.

@@ -52,8 +52,43 @@ pub(super) struct EndedStep<'a> {
     pub(super) cohort: Option<&'a Cohort>,
     /// Whether it was judged by the history of that cohort.
     pub(super) by_cohort: bool,
-    /// Whether people were told of it while it ran.
-    pub(super) told_in_flight: bool,
+    /// What people were told of it before.
+    pub(super) told: Told,
+}
+
+/// What people were told of a step before its end enters its histories.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// That it was stuck, while it ran.
+    pub(super) in_flight: bool,
+    /// That it was slow, when it came as a span of a trace that goes on.
+    pub(super) early: bool,
+}
+
+/// A step that is slow, and whose histories learn of it later.
+pub(super) struct Slow<'a> {
+    pub(super) workflow: &'a WorkflowName,
+    pub(super) step: &'a StepName,
+    /// The cohort that it was judged by.
+    pub(super) cohort: Cohort,
+    pub(super) at: (ExecutionId, StepId),
+}
+
+/// Brings a step that is slow to its incident before its histories learn of it.
+pub(super) fn slow_before_learnt(
+    alerting: &Alerting,
+    slow: Slow<'_>,
+    verdict: &Bottleneck,
+    told_in_flight: bool,
+    telling: Telling,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) {
+    let (kind, step) = (IncidentKind::SlowStep, Some(slow.step.clone()));
+    let cause = Cause { kind, workflow: slow.workflow.clone(), step, cohort: slow.cohort };
+    let finding = Finding::TooLong(verdict.clone());
+    let evidence = Evidence { execution: slow.at.0, step: Some(slow.at.1), finding };
+    find(alerting, cause, Found::at_end(evidence, told_in_flight, telling), now, set);
 }
 
 /// Lets the incidents of a step know how it ended.
@@ -82,8 +117,8 @@ pub(super) fn step_ended(
         cohort: cohort.clone(),
     };
     let evidence = |finding| Evidence { execution: ended.at.0, step: Some(ended.at.1), finding };
-    if let Some(verdict) = ended.verdict {
-        let found = Found::at_end(evidence(Finding::TooLong(verdict.clone())), ended.told_in_flight, telling);
+    if let Some(verdict) = ended.verdict.filter(|_| !ended.told.early) {
+        let found = Found::at_end(evidence(Finding::TooLong(verdict.clone())), ended.told.in_flight, telling);
         find(alerting, cause(IncidentKind::SlowStep, judged_by), found, now, set);
     }
     if let Some(regression) = ended.regression {

@@ -14,8 +14,10 @@ use super::outcome::{
 };
 use super::watch::{self, hear_from};
 use super::working_set::{
-    Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+    Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution, WorkingSet,
+    Written,
 };
+use super::{settle, spans};
 use crate::baseline::{Baseline, Ending};
 use crate::detect::{Policy, Regression, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
@@ -66,6 +68,8 @@ fn record(
         Command::JudgeExecution(judge) => Ok(watch::judge_execution(policy, *judge, now, set)),
         Command::TendIncident(tend) => Ok(alerting::tend(policy, tend, now, set)),
         Command::ChangeIncident(change) => alerting::change_by_hand(policy, change, now, set),
+        Command::RecordSpans(record) => Ok(spans::record_spans(policy, record, now, set)),
+        Command::SettleTrace(look) => Ok(settle::settle_trace(policy, *look, now, set)),
     }
 }
 
@@ -114,6 +118,8 @@ pub(super) fn head_of(start: &StartExecution, now: Timestamp, judge_at: Option<T
         stalled: None,
         judge_at,
         incident: None,
+        trace: None,
+        settle_at: None,
     }
 }
 
@@ -139,6 +145,8 @@ fn row_of(start: &StartExecution, now: Timestamp, judge_at: Option<Timestamp>) -
         worst: None,
         stalled: None,
         judge_at,
+        trace: None,
+        settle_at: None,
     }
 }
 
@@ -200,6 +208,8 @@ fn running_step(start: &StartStep, now: Timestamp) -> Step {
         judge_at: None,
         incident: None,
         changed_at: now,
+        span: None,
+        by_trace: false,
     }
 }
 
@@ -306,7 +316,8 @@ fn close_execution(
     // A verdict in flight may have been taken back when its step ended.
     let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
     write_end(end, times, closing.completed, worst, set);
-    learn_total(policy, end, workflow, times, telling, now, set);
+    learn_total(policy, (end.id, end.status), workflow, times, telling, now, set);
+    settle_with_its_end(policy, end.id, now, set);
     ExecutionEnded {
         id: end.id,
         workflow: workflow.clone(),
@@ -359,10 +370,19 @@ fn write_end(
     set.ended_executions.insert(end.id, stored);
 }
 
+/// Has the spans of an execution that its client ends settled, if any came.
+fn settle_with_its_end(policy: &Policy, id: ExecutionId, now: Timestamp, set: &mut WorkingSet) {
+    let Some(head) = set.executions.get_mut(&id) else { return };
+    if head.trace.as_ref().is_some_and(|trace| !trace.settled) {
+        head.settle_at = Some(now + policy.traces().grace);
+        set.traced_executions.insert(id, TracedExecution::default());
+    }
+}
+
 /// Adds an execution's end to the history of its workflow; one that took unbelievably long only counts.
-fn learn_total(
+pub(super) fn learn_total(
     policy: &Policy,
-    end: &EndExecution,
+    (id, status): (ExecutionId, ExecutionStatus),
     workflow: &WorkflowName,
     times: StepTimes,
     telling: Telling,
@@ -370,7 +390,7 @@ fn learn_total(
     set: &mut WorkingSet,
 ) {
     let key = key_of(workflow, None);
-    let (Some(history), Some(ending)) = (set.histories.get_mut(&key), end.status.ending()) else { return };
+    let (Some(history), Some(ending)) = (set.histories.get_mut(&key), status.ending()) else { return };
     let at = sample_time(times.ended_at, now);
     let segments = &mut history.segments;
     let closed = match times.sample().filter(|_| ending == Ending::Completed) {
@@ -384,7 +404,7 @@ fn learn_total(
         Ending::Cancelled | Ending::Skipped => return,
     };
     if telling.may_alarm(times.ended_at, now) {
-        alerting::execution_ended(policy.alerting(), workflow, end.id, failed, telling, now, set);
+        alerting::execution_ended(policy.alerting(), workflow, id, failed, telling, now, set);
     }
 }
 
@@ -439,6 +459,8 @@ fn record_step(
         judge_at: None,
         incident: None,
         changed_at: now,
+        span: None,
+        by_trace: false,
     };
     let (status, times, failure) = (recorded.status, recorded.times, recorded.failure.as_ref());
     let end = Finish { status, times, began: None, failure, telling };
@@ -488,7 +510,7 @@ fn outcome_of(workflow: &WorkflowName, step: &Step) -> Outcome {
     }
 }
 
-fn ended_step(
+pub(super) fn ended_step(
     workflow: &WorkflowName,
     step: &Step,
     times: StepTimes,

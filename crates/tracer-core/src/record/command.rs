@@ -1,5 +1,7 @@
 //! What clients ask to be recorded. Everything in a command was parsed at the edge.
 
+use std::collections::BTreeMap;
+
 use crate::attributes::Attributes;
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
@@ -7,6 +9,7 @@ use crate::ids::{ExecutionId, StepId, Traceparent};
 use crate::incident::{Cause, IncidentId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use crate::payload::Payload;
+use crate::span::{Resource, ResourceId, TraceSpans};
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
 
@@ -56,6 +59,10 @@ pub enum Command {
     TendIncident(TendIncident),
     /// Somebody says something of an incident.
     ChangeIncident(ChangeIncident),
+    /// Spans of OpenTelemetry come, as one export brought them: all of them, or none.
+    RecordSpans(Box<RecordSpans>),
+    /// A trace is looked at, if its time has come.
+    SettleTrace(SettleTrace),
 }
 
 /// Starts an execution.
@@ -234,6 +241,25 @@ pub struct TendIncident {
     pub id: IncidentId,
     /// Its cause, as it never changes.
     pub cause: Cause,
+}
+
+/// Records the spans of one export.
+///
+/// Recording a span again changes nothing, and the order in which they come does not matter
+/// ([`crate::trace`]). An unknown trace begins an execution.
+#[derive(Clone, Debug)]
+pub struct RecordSpans {
+    /// They, by trace; no trace twice.
+    pub traces: Vec<TraceSpans>,
+    /// What produced them.
+    pub resources: BTreeMap<ResourceId, Resource>,
+}
+
+/// Looks at a trace: settles it, or closes it if nothing comes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettleTrace {
+    /// The execution.
+    pub id: ExecutionId,
 }
 
 /// Changes an incident by hand.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::command::{Command, Request};
 use super::needs::{cohort_of, key_in, samples};
+use super::span_needs::judged_early;
 use super::working_set::WorkingSet;
 use crate::cohort::Cohort;
 use crate::detect::Policy;
@@ -83,6 +84,19 @@ impl IncidentNeeds {
             Command::Rebaseline(step) => self.marked(&step.workflow, Some(&step.step), None, set),
             Command::TendIncident(tend) => self.ids.extend([tend.id]),
             Command::ChangeIncident(change) => self.ids.extend([change.id]),
+            Command::RecordSpans(record) => {
+                for trace in &record.traces {
+                    self.ids.extend(of_execution(trace.id));
+                    self.ids.extend(trace.spans.iter().filter_map(|span| of_step((trace.id, span.id))));
+                }
+                for compared in judged_early(policy, record, set) {
+                    self.marked(&compared.workflow, Some(&compared.step), compared.cohort, set);
+                }
+            }
+            Command::SettleTrace(look) => {
+                let waiting = set.waiting.get(&look.id).into_iter().flatten();
+                self.ids.extend(waiting.filter_map(|step| step.incident));
+            }
             Command::StartExecution(_) | Command::RecordExecution(_) => {}
         }
     }

@@ -3,11 +3,11 @@
 //! Invariant: a step is judged by its histories as they were before it, and never by itself.
 //! Not here: what it is compared with (`detect`), and what a history makes of a sample (`baseline`).
 
-use super::alerting::{self, EndedStep, Telling};
+use super::alerting::{self, EndedStep, Telling, Told};
 use super::command::Completion;
 use super::needs::{key_of, sample_time};
 use super::working_set::WorkingSet;
-use crate::baseline::{Ending, Learned, Sample, Segment, ShiftRule};
+use crate::baseline::{Ending, Explained, Learned, Sample, Segment, ShiftRule};
 use crate::cohort::{BaselineKey, Cohort, CohortSpec};
 use crate::detect::{
     Bottleneck, ComparedWith, Comparison, Histories, Policy, Regression, Severity, StepPolicy,
@@ -96,10 +96,9 @@ pub(super) fn finish(
     step.judge_at = None;
     step.changed_at = now;
     let mut regression = None;
-    let told_in_flight = alerting::freed(policy, step.incident, now, set);
+    let told = Told { in_flight: alerting::freed(policy, step.incident, now, set), early: false };
     if step.status.is_judged() {
-        (step.bottleneck, regression) =
-            judge_and_learn(policy, workflow, step, &finish, told_in_flight, now, set);
+        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, told, now, set);
     }
     if let Some(bottleneck) = &step.bottleneck {
         worsen(step.execution, bottleneck.severity, set);
@@ -119,6 +118,15 @@ pub(super) fn worsen(id: ExecutionId, severity: Severity, set: &mut WorkingSet) 
     }
 }
 
+/// A step that ended, compared with its histories as they are before they learn from it.
+pub(super) struct Examined {
+    known: Known,
+    features: Features,
+    found: Found,
+    /// What its histories are to learn; none if it only counts.
+    lesson: Option<Lesson>,
+}
+
 /// What was found of a step that ended.
 #[derive(Default)]
 struct Found {
@@ -130,22 +138,101 @@ struct Found {
     told: Option<Cohort>,
 }
 
+/// A duration that enters histories, and how it lay in them.
+struct Lesson {
+    duration: Micros,
+    explained: Option<Explained>,
+    expected: Option<Micros>,
+    rule: ShiftRule,
+    /// Whether it was compared with its like, and so is a witness of a shift.
+    like: bool,
+}
+
+impl Examined {
+    /// Returns the verdict, if it took too long.
+    pub(super) fn verdict(&self) -> Option<&Bottleneck> {
+        self.found.verdict.as_ref()
+    }
+}
+
 /// Judges a step by the history as it was before it, then adds it, and lets the incidents know.
 fn judge_and_learn(
     policy: &Policy,
     workflow: &WorkflowName,
     step: &Step,
     finish: &Finish<'_>,
-    told_in_flight: bool,
+    told: Told,
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> (Option<Bottleneck>, Option<Regression>) {
+    // Beyond the bound on step names a step has no history: it is recorded, and not judged.
+    let Some(examined) = examine(policy, workflow, step, finish, set) else { return (None, None) };
+    let regression = absorb(policy, workflow, step, finish, &examined, told, now, set);
+    (examined.found.verdict, regression)
+}
+
+/// Compares a step that ended with its histories; none if it has none. One that is no sample is neither judged
+/// nor averaged: only its ending is counted.
+pub(super) fn examine(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &Step,
+    finish: &Finish<'_>,
+    set: &WorkingSet,
+) -> Option<Examined> {
     let plan = policy.of_step(workflow, &step.name);
     let features = features_of(step, set);
     let known = Known::find(plan, workflow, &step.name, &features, set);
-    // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let Some((found, regression)) = judge(plan, &known, finish, &features, now, set) else {
-        return (None, None);
+    let histories = known.histories(set, finish.began)?;
+    let Some(duration) = finish.times.sample() else {
+        return Some(Examined { known, features, found: Found::default(), lesson: None });
+    };
+    let comparison = plan.compare(histories, &features);
+    let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, &features, false));
+    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
+    if finish.status != StepStatus::Completed {
+        let found = Found { verdict, by_cohort, ..Found::default() };
+        return Some(Examined { known, features, found, lesson: None });
+    }
+    let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
+    let explained = comparison.as_ref().and_then(Comparison::explained);
+    let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
+    let told = comparison.as_ref().map(|comparison| comparison.cohort(&features));
+    // A run is a witness of a shift where it was compared with its like.
+    let like = match plan.cohort {
+        CohortSpec::Whole => true,
+        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(&features),
+        CohortSpec::Given(_) => known.cohort.is_none(),
+    };
+    let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
+    let lesson = Lesson { duration, explained, expected, rule, like };
+    let found = Found { verdict, over, by_cohort, told };
+    Some(Examined { known, features, found, lesson: Some(lesson) })
+}
+
+/// Lets the histories learn from a step that was examined, and the incidents know of it. Returns a lasting
+/// slowdown that it makes certain.
+#[expect(clippy::too_many_arguments, reason = "what ended, what was found, and where it goes")]
+pub(super) fn absorb(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &Step,
+    finish: &Finish<'_>,
+    examined: &Examined,
+    told: Told,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> Option<Regression> {
+    let Examined { known, features, found, lesson } = examined;
+    let at = sample_time(finish.times.ended_at, now);
+    let regression = if let Some(lesson) = lesson {
+        let Lesson { duration, explained, expected, rule, like } = *lesson;
+        let shifts = like.then_some(rule);
+        let sample = Sample { at, duration, over: found.over, explained, expected, features, shifts };
+        learn_all(set, known, &sample, found, rule)
+    } else {
+        count(set, known, at, finish.status);
+        None
     };
     if finish.telling.may_alarm(finish.times.ended_at, now) {
         let ended = EndedStep {
@@ -157,52 +244,38 @@ fn judge_and_learn(
             regression: regression.as_ref(),
             cohort: known.cohort.as_ref().map(|(cohort, _)| cohort),
             by_cohort: found.by_cohort,
-            told_in_flight,
+            told,
         };
         alerting::step_ended(policy.alerting(), &ended, finish.telling, now, set);
     }
-    (found.verdict, regression)
+    regression
 }
 
-/// Judges a duration by the history as it was before it, and then adds it; none without a history. One that
-/// is no sample is neither judged nor averaged: only its ending is counted.
-fn judge(
-    plan: &StepPolicy,
-    known: &Known,
+/// Judges a step whose end enters its histories later, with its whole trace: what is too long is told at once.
+pub(super) fn judge_early(
+    policy: &Policy,
+    workflow: &WorkflowName,
+    step: &mut Step,
     finish: &Finish<'_>,
-    features: &Features,
     now: Timestamp,
     set: &mut WorkingSet,
-) -> Option<(Found, Option<Regression>)> {
-    let histories = known.histories(set, finish.began)?;
-    let at = sample_time(finish.times.ended_at, now);
-    let Some(duration) = finish.times.sample() else {
-        count(set, known, at, finish.status);
-        return Some((Found::default(), None));
+) {
+    let in_flight = alerting::freed(policy, step.incident, now, set);
+    let examined = examine(policy, workflow, step, finish, set);
+    let Some((examined, verdict)) = examined.as_ref().and_then(|found| Some((found, found.verdict()?)))
+    else {
+        step.bottleneck = None;
+        return;
     };
-    let comparison = plan.compare(histories, features);
-    let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, features, false));
-    let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
-    if finish.status != StepStatus::Completed {
-        count(set, known, at, finish.status);
-        return Some((Found { verdict, by_cohort, ..Found::default() }, None));
+    step.bottleneck = Some(verdict.clone());
+    worsen(step.execution, verdict.severity, set);
+    if finish.telling.may_alarm(finish.times.ended_at, now) {
+        let cohort = examined.known.cohort.as_ref().filter(|_| examined.found.by_cohort);
+        let (cohort, key) = cohort.cloned().unwrap_or((Cohort::default(), examined.known.whole));
+        let of = alerting::Slow { workflow, step: &step.name, cohort, at: (step.execution, step.id) };
+        alerting::slow_before_learnt(policy.alerting(), of, verdict, in_flight, finish.telling, now, set);
+        write_history(set, key, None);
     }
-    let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
-    let explained = comparison.as_ref().and_then(Comparison::explained);
-    let expected = comparison.as_ref().map(|comparison| comparison.reference.p50);
-    let told = comparison.as_ref().map(|comparison| comparison.cohort(features));
-    // A run is a witness of a shift where it was compared with its like.
-    let like = match plan.cohort {
-        CohortSpec::Whole => true,
-        CohortSpec::Auto => explained.is_some() || !histories.whole.explains(features),
-        CohortSpec::Given(_) => known.cohort.is_none(),
-    };
-    let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
-    let shifts = like.then_some(rule);
-    let sample = Sample { at, duration, over, explained, expected, features, shifts };
-    let found = Found { verdict, over, by_cohort, told };
-    let regression = learn_all(set, known, &sample, &found, rule);
-    Some((found, regression))
 }
 
 /// Lets the whole history learn, and that of the cohort if the step has one.

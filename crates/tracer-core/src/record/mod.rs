@@ -21,23 +21,27 @@ mod incident_needs;
 mod judging;
 mod needs;
 mod outcome;
+mod settle;
+mod span_needs;
+mod spans;
 mod watch;
 mod working_set;
 
 pub use apply::apply;
 pub use command::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
-    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep,
-    Request, StartExecution, StartStep, TendIncident,
+    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordSpans,
+    RecordedStep, Request, SettleTrace, StartExecution, StartStep, TendIncident,
 };
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
-    Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,
-    StepStarted, StepStuck,
+    Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, SpansRecorded,
+    StepEnded, StepStarted, StepStuck, TraceSettled,
 };
 pub use working_set::{
-    Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+    Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution,
+    WorkingSet, Written,
 };
 
 #[cfg(test)]

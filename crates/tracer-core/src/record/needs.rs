@@ -7,6 +7,7 @@ use super::command::{
     Command, CompleteStep, Completion, IdempotencyScope, ParentStep, RecordExecution, Request,
     StartExecution, StartStep,
 };
+use super::span_needs::{Compared, judged_early, late_samples, settling_samples};
 use super::working_set::{ExecutionHead, StepKey, WorkingSet};
 use crate::attributes::Attributes;
 use crate::cohort::{BaselineKey, Cohort, CohortSpec};
@@ -39,6 +40,8 @@ pub struct FirstNeeds {
     pub closings: BTreeSet<ExecutionId>,
     /// Executions whose [`super::Activity`] is needed, as it is when they are locked.
     pub activities: BTreeSet<ExecutionId>,
+    /// Executions whose steps are needed that wait to enter their histories (`by_trace`) or run.
+    pub waiting: BTreeSet<ExecutionId>,
 }
 
 impl FirstNeeds {
@@ -87,6 +90,16 @@ impl FirstNeeds {
             Command::JudgeExecution(judge) => {
                 self.lock(judge.id, Lock::Update);
                 self.activities.insert(judge.id);
+            }
+            Command::RecordSpans(record) => {
+                for trace in &record.traces {
+                    self.lock(trace.id, Lock::Update);
+                    self.steps.extend(trace.spans.iter().map(|span| (trace.id, span.id)));
+                }
+            }
+            Command::SettleTrace(look) => {
+                self.lock(look.id, Lock::Update);
+                self.waiting.insert(look.id);
             }
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => {}
         }
@@ -182,11 +195,19 @@ impl HistoryNeeds {
                 let cohort = Some(cause.cohort.clone()).filter(|cohort| !cohort.is_whole());
                 self.need(&cause.workflow, cause.step.as_ref(), cohort, false, false);
             }
+            // What is too long opens an incident, which is marked in the row of the history.
+            Command::RecordSpans(record) => {
+                for compared in judged_early(policy, record, set) {
+                    let Compared { workflow, step, cohort } = compared;
+                    self.need(&workflow, Some(&step), cohort, false, true);
+                }
+            }
             Command::StartExecution(_)
             | Command::StartStep(_)
             | Command::CompleteStep(_)
             | Command::EndExecution(_)
             | Command::RecordExecution(_)
+            | Command::SettleTrace(_)
             | Command::ChangeIncident(_) => {}
         }
     }
@@ -265,7 +286,7 @@ pub(super) struct Sample {
     pub(super) workflow: WorkflowName,
     pub(super) step: Option<StepName>,
     pub(super) cohort: Option<Cohort>,
-    at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 impl Sample {
@@ -299,6 +320,8 @@ pub(super) fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> V
             sample.into_iter().collect()
         }
         Command::RecordExecution(record) => execution_samples(policy, record, now, set),
+        Command::RecordSpans(record) => late_samples(policy, record, now, set),
+        Command::SettleTrace(look) => settling_samples(policy, *look, now, set),
         Command::StartExecution(_)
         | Command::Rebaseline(_)
         | Command::JudgeStep(_)
@@ -358,7 +381,7 @@ fn step_sample(
     Some(Sample { workflow: execution.workflow.clone(), step: Some(step.clone()), cohort, at })
 }
 
-fn total_sample(
+pub(super) fn total_sample(
     workflow: &WorkflowName,
     started_at: Timestamp,
     ended_at: Option<Timestamp>,
@@ -438,6 +461,15 @@ impl Claims {
             Command::JudgeStep(judge) => self.admit_step((judge.execution, judge.id)),
             // Nothing must be written to the execution whose silence is judged.
             Command::JudgeExecution(judge) => self.admit_ending(judge.id),
+            Command::RecordSpans(record) => {
+                let ids = || record.traces.iter().map(|trace| trace.id);
+                let free = ids().all(|id| !self.used.contains(&id) && !self.ending.contains(&id));
+                if free {
+                    self.ending.extend(ids());
+                }
+                free
+            }
+            Command::SettleTrace(look) => self.admit_ending(look.id),
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => true,
         };
         if admitted {

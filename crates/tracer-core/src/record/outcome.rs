@@ -48,6 +48,10 @@ pub enum Outcome {
     ExecutionStalled(ExecutionStalled),
     /// An incident, as it is now.
     Incident(Box<Incident>),
+    /// Spans are stored.
+    SpansRecorded(SpansRecorded),
+    /// A trace is settled, or was closed.
+    TraceSettled(Box<TraceSettled>),
     /// What was looked at got no verdict that it did not have, or was not to be looked at.
     NothingNew,
 }
@@ -127,6 +131,31 @@ pub struct StepStuck {
     pub due_at: Timestamp,
     /// The verdict.
     pub bottleneck: Bottleneck,
+}
+
+/// What came of the spans of one export.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpansRecorded {
+    /// Spans that were new, or told more than was known.
+    pub spans: u64,
+    /// Executions that began with them, as far as they are known.
+    pub started: Vec<ExecutionStarted>,
+    /// Executions whose root has ended them.
+    pub ended: Vec<ExecutionEnded>,
+    /// Steps of traces that were settled before: they were learnt as they came. Others are told of when
+    /// their trace is settled.
+    pub late: Vec<StepEnded>,
+}
+
+/// A trace whose steps have entered their histories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceSettled {
+    /// The steps that did, in the order of their ends.
+    pub steps: Vec<StepEnded>,
+    /// The execution, if it has ended: by its root before, or by silence just now.
+    pub ended: Option<ExecutionEnded>,
+    /// Whether it was closed just now, because nothing came any more.
+    pub closed_by_silence: bool,
 }
 
 /// An execution of which nothing has been heard.

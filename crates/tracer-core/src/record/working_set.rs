@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::command::{IdempotencyScope, Request};
 use super::outcome::Outcome;
+use crate::attributes::Attributes;
 use crate::baseline::{Baseline, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::{Bottleneck, Severity};
@@ -12,11 +13,12 @@ use crate::failure::Failure;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::{Alarm, Fingerprint, HistoryEntry, Incident, IncidentId};
-use crate::name::WorkflowName;
+use crate::name::{Version, WorkflowName};
 use crate::payload::Payload;
 use crate::routing::NewNotification;
 use crate::step::Step;
 use crate::time::{Day, Micros, Timestamp};
+use crate::trace::Trace;
 
 /// What identifies a step.
 pub type StepKey = (ExecutionId, StepId);
@@ -48,6 +50,10 @@ pub struct ExecutionHead {
     pub judge_at: Option<Timestamp>,
     /// The incident that its silence belongs to, while it is silent.
     pub incident: Option<IncidentId>,
+    /// What is known of it because spans told so.
+    pub trace: Option<Box<Trace>>,
+    /// When its trace is to be looked at.
+    pub settle_at: Option<Timestamp>,
 }
 
 /// What is known of an execution's steps when its silence is judged.
@@ -122,6 +128,15 @@ pub struct ExecutionEnd {
     pub worst: Option<Severity>,
 }
 
+/// What changes of a stored execution by its spans, beside what its head holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TracedExecution {
+    /// Its version and attributes as its leading span tells them; none: they stay as they are.
+    pub facts: Option<(Option<Version>, Attributes)>,
+    /// Why it failed; none: that stays as it is. Its root may say that it did not.
+    pub failure: Option<Option<Failure>>,
+}
+
 /// What a batch loaded (filled by the store) and what it writes (filled by [`super::apply`]).
 ///
 /// What is to be written is sorted by key, which is the order in which rows must be written.
@@ -137,6 +152,8 @@ pub struct WorkingSet {
     pub closings: HashMap<ExecutionId, Closing>,
     /// Loaded: what judging the silence of executions needs to know of their steps.
     pub activities: HashMap<ExecutionId, Activity>,
+    /// Loaded: of traces that are looked at, the steps that wait to enter their histories or still run.
+    pub waiting: HashMap<ExecutionId, Vec<Step>>,
     /// Loaded, and changed in place: histories. A key without an entry has none and is not to get one.
     pub histories: HashMap<BaselineKey, History>,
     /// Loaded, and changed in place: incidents.
@@ -152,6 +169,9 @@ pub struct WorkingSet {
     pub watched_executions: BTreeSet<ExecutionId>,
     /// To update: executions that end; they are no longer looked at, nor stalled.
     pub ended_executions: BTreeMap<ExecutionId, ExecutionEnd>,
+    /// To update: executions that spans changed, their columns but for payloads, `stalled` and `incident`.
+    /// Name, times, status, verdict, `judge_at`, `trace` and `settle_at` are those in `executions`.
+    pub traced_executions: BTreeMap<ExecutionId, TracedExecution>,
     /// To write: which of `steps`, and how.
     pub written_steps: BTreeMap<StepKey, Written>,
     /// To update: which of `histories`.

@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a fixture that is wrong must fail the test that uses it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use wildmatch::WildMatch;
@@ -21,9 +21,11 @@ use crate::notify::ChannelName;
 use crate::payload::Payload;
 use crate::record::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
-    Rebaseline, RecordExecution, RecordedStep, Request, StartExecution, StartStep, TendIncident,
+    Rebaseline, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace, StartExecution, StartStep,
+    TendIncident,
 };
 use crate::routing::{Audience, Channel};
+use crate::span::{Span, SpanDetail, SpanEnd, TraceSpans};
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
 
@@ -94,6 +96,31 @@ pub fn payload(value: &Value) -> Payload {
 #[must_use]
 pub fn step_id(number: u64) -> StepId {
     StepId::from_u64(number).expect("a step id")
+}
+
+/// Returns a span that began so many milliseconds after [`NOON`] and took so long.
+#[must_use]
+pub fn span(id: u64, parent: Option<u64>, name: &str, at: u64, took: u64) -> Span {
+    Span {
+        id: step_id(id),
+        parent: parent.map(step_id),
+        name: step_name(name),
+        step_type: StepType::default(),
+        attempt: 1,
+        started_at: NOON + ms(at),
+        end: Some(SpanEnd { status: StepStatus::Completed, duration: ms(took), failure: None }),
+        attributes: attributes(serde_json::json!({"service.name": "shop"})),
+        detail: SpanDetail::default(),
+        workflow: None,
+        version: None,
+    }
+}
+
+/// Returns an export of spans of one trace.
+#[must_use]
+pub fn export(id: ExecutionId, spans: impl IntoIterator<Item = Span>) -> RecordSpans {
+    let trace = TraceSpans { id, spans: spans.into_iter().collect() };
+    RecordSpans { traces: vec![trace], resources: BTreeMap::new() }
 }
 
 /// Starts an execution at [`NOON`].
@@ -275,6 +302,18 @@ impl IntoCommand for EndExecution {
 impl IntoCommand for RecordExecution {
     fn into_command(self) -> Command {
         Command::RecordExecution(Box::new(self))
+    }
+}
+
+impl IntoCommand for RecordSpans {
+    fn into_command(self) -> Command {
+        Command::RecordSpans(Box::new(self))
+    }
+}
+
+impl IntoCommand for SettleTrace {
+    fn into_command(self) -> Command {
+        Command::SettleTrace(self)
     }
 }
 

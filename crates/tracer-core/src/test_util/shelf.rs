@@ -113,6 +113,10 @@ impl Shelf {
             let stuck = stuck.filter_map(|step| step.incident).max();
             set.activities.insert(id, Activity { changed_at, judge_at, stuck });
         }
+        for id in needs.waiting {
+            let waits = |step: &&Step| step.by_trace || step.status == StepStatus::Running;
+            set.waiting.insert(id, self.steps_of(id).filter(waits).cloned().collect());
+        }
         let mut made = Vec::new();
         for (key, need) in HistoryNeeds::of(policy, batch, &set).0 {
             let is_known = self.baselines.contains_key(&key);
@@ -196,6 +200,20 @@ impl Shelf {
             (execution.judge_at, execution.stalled) = (None, None);
             self.silences.remove(&id);
         }
+        for (id, traced) in set.traced_executions {
+            let execution = self.executions.get_mut(&id).expect("a stored execution");
+            let head = &set.executions[&id];
+            execution.workflow.clone_from(&head.workflow);
+            (execution.status, execution.started_at) = (head.status, head.started_at);
+            (execution.ended_at, execution.duration) = (head.ended_at, head.duration);
+            (execution.steps_completed, execution.worst) = (head.steps_completed, head.worst);
+            (execution.judge_at, execution.settle_at) = (head.judge_at, head.settle_at);
+            execution.trace.clone_from(&head.trace);
+            if let Some((version, attributes)) = traced.facts {
+                (execution.version, execution.attributes) = (version, attributes);
+            }
+            execution.failure = traced.failure.unwrap_or(execution.failure.take());
+        }
         for (key, written) in set.written_steps {
             let before = self.steps.insert(key, set.steps.remove(&key).expect("a step to write"));
             assert_eq!(before.is_none(), written == Written::Insert, "{key:?}");
@@ -244,5 +262,7 @@ fn head_of(execution: &Execution, incident: Option<IncidentId>) -> ExecutionHead
         stalled: execution.stalled.clone(),
         judge_at: execution.judge_at,
         incident,
+        trace: execution.trace.clone(),
+        settle_at: execution.settle_at,
     }
 }

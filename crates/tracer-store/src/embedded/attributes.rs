@@ -1,7 +1,7 @@
 //! The index from attributes to executions: one row per attribute that has a text, a number or a truth
 //! value, so that a listing by attribute reads what it finds and nothing else.
 //!
-//! Invariant: rows come and go with their execution, whose attributes never change. Digests of different
+//! Invariant: rows come and go with their execution, and change with its start and its attributes. Digests of different
 //! attributes may be the same one, so whoever follows the index compares the attributes themselves.
 
 use std::borrow::Cow;
@@ -10,8 +10,8 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tracer_core::attributes::Attributes;
-use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
+use tracer_core::time::Timestamp;
 
 use super::error::StoreError;
 use super::row;
@@ -31,20 +31,24 @@ const DELETE: &str = "\
 DELETE FROM execution_attributes
  WHERE digest = ?1 AND at = ?2 AND id = ?3";
 
-/// Adds the attributes of a new execution.
-pub(super) fn insert(tx: &Transaction<'_>, execution: &Execution) -> Result<(), StoreError> {
-    if execution.attributes.is_empty() {
+/// Adds the attributes of an execution that has none here.
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    id: ExecutionId,
+    started_at: Timestamp,
+    attributes: &Attributes,
+) -> Result<(), StoreError> {
+    if attributes.is_empty() {
         return Ok(());
     }
     let mut statement = tx.prepare_cached(INSERT)?;
-    let at = execution.started_at.as_micros();
-    for digest in digests(&execution.attributes) {
-        statement.execute(params![digest, at, execution.id.to_bytes()])?;
+    for digest in digests(attributes) {
+        statement.execute(params![digest, started_at.as_micros(), id.to_bytes()])?;
     }
     Ok(())
 }
 
-/// Removes the attributes of an execution that is about to be deleted.
+/// Removes the attributes of an execution that is about to be deleted, or to get others.
 pub(super) fn delete(tx: &Transaction<'_>, id: ExecutionId) -> Result<(), StoreError> {
     let mut of_execution = tx.prepare_cached(OF_EXECUTION)?;
     let read = |found: &rusqlite::Row<'_>| Ok((found.get::<_, i64>(0)?, row::attributes(found, 1)));

@@ -11,7 +11,7 @@ use tracer_core::record::{
 };
 
 use super::error::StoreError;
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, idempotency, incidents, steps, traces};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
@@ -30,6 +30,7 @@ pub(super) fn write(
     steps::load(tx, &first.steps, &mut set)?;
     steps::load_closings(tx, &first.closings, &mut set)?;
     steps::load_activities(tx, &first.activities, &mut set)?;
+    traces::load_waiting(tx, &first.waiting, &mut set)?;
 
     let begun = baselines::load(tx, &HistoryNeeds::of(policy, batch, &set), full, &mut set)?;
     let segments = segment_needs(policy, batch, &set);

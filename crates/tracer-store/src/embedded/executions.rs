@@ -12,13 +12,14 @@ use super::attributes;
 use super::error::StoreError;
 use super::row::{
     count, execution_status, features, incident_id, optional_micros, optional_time, severity, stalled,
-    stored, stored_attributes, stored_failure, stored_micros, text, time,
+    stored, stored_attributes, stored_failure, stored_micros, text, time, trace,
 };
+use super::traces;
 
 const LOAD: &str = "\
 -- load_execution
 SELECT workflow_name, status, started_at, ended_at, duration_us, recorded_at, steps_completed, worst_severity,
-       version, attributes, judge_at, stalled, incident_id
+       version, attributes, judge_at, stalled, incident_id, trace, settle_at
   FROM workflow_executions
  WHERE execution_id = ?1";
 
@@ -27,8 +28,8 @@ const INSERT: &str = "\
 INSERT INTO workflow_executions
        (execution_id, workflow_name, status, started_at, ended_at, duration_us, recorded_at,
         worst_severity, steps_completed, simulated, correlation_id, version, parent_execution_id,
-        link_trace_id, link_span_id, attributes, error, input, output, judge_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+        link_trace_id, link_span_id, attributes, error, input, output, judge_at, trace, settle_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
 
 const WORSEN: &str = "\
 -- worsen_execution
@@ -72,17 +73,20 @@ pub(super) fn load<'a>(
             judge_at: optional_time(row, 10)?,
             incident: incident_id(row, 12)?,
             stalled: stalled(row, 11)?,
+            trace: trace(row, 13)?,
+            settle_at: optional_time(row, 14)?,
         };
         set.executions.insert(*id, head);
     }
     Ok(())
 }
 
-/// Writes the executions that are new, those that turned worse, those that were looked at and those that end.
+/// Writes the executions that are new, those that turned worse, those that were looked at, those that end and those that
+/// spans have changed.
 pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreError> {
     for execution in set.new_executions.values() {
         insert(tx, execution)?;
-        attributes::insert(tx, execution)?;
+        attributes::insert(tx, execution.id, execution.started_at, &execution.attributes)?;
     }
     for (id, worst) in &set.worsened_executions {
         tx.prepare_cached(WORSEN)?.execute(params![id.to_bytes(), worst.to_stored()])?;
@@ -97,7 +101,7 @@ pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreEr
     for (id, end) in &set.ended_executions {
         write_end(tx, *id, end)?;
     }
-    Ok(())
+    traces::save_executions(tx, set)
 }
 
 fn insert(tx: &Transaction<'_>, execution: &Execution) -> Result<(), StoreError> {
@@ -122,6 +126,8 @@ fn insert(tx: &Transaction<'_>, execution: &Execution) -> Result<(), StoreError>
         execution.input.as_ref().map(Payload::as_str),
         execution.output.as_ref().map(Payload::as_str),
         execution.judge_at.map(|at| at.as_micros()),
+        execution.trace.as_ref().map(serde_json::to_string).transpose()?,
+        execution.settle_at.map(|at| at.as_micros()),
     ])?;
     Ok(())
 }

@@ -25,6 +25,7 @@ mod retention;
 mod row;
 mod runs;
 mod steps;
+mod traces;
 
 #[cfg(test)]
 mod plans;

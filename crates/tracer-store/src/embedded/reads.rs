@@ -18,6 +18,7 @@ use tracer_core::time::Timestamp;
 use super::error::StoreError;
 use super::incidents;
 use super::row::{self, count, optional_time, text};
+use super::traces;
 
 /// Returns a limit as SQLite takes it.
 pub(super) fn sql_limit(limit: usize) -> i64 {
@@ -27,7 +28,7 @@ pub(super) fn sql_limit(limit: usize) -> i64 {
 const EXECUTION: &str = concat!(
     "-- execution\nSELECT ",
     row::execution_columns!(),
-    ", input, output\n  FROM workflow_executions\n WHERE execution_id = ?1"
+    ", input, output, trace, settle_at\n  FROM workflow_executions\n WHERE execution_id = ?1"
 );
 
 /// Returns an execution with its payloads.
@@ -260,7 +261,7 @@ pub(super) fn due(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<
     let mut statement = tx.prepare_cached(DUE_EXECUTIONS)?;
     let mut rows = statement.query(bounds)?;
     let executions = collect(&mut rows, |found| Ok((row::time(found, 1)?, row::execution_id(found, 0)?)))?;
-    Ok(Due::of(steps, executions, incidents::due(tx, now, limit)?))
+    Ok(Due::of(steps, executions, incidents::due(tx, now, limit)?, traces::due(tx, now, limit)?))
 }
 
 /// Reads a page of the file, and not just an answer that SQLite knows without it.
@@ -322,6 +323,7 @@ mod tests {
             SILENT,
             DUE_STEPS,
             DUE_EXECUTIONS,
+            traces::DUE,
         ];
         let shown = questions.map(|sql| {
             let name = sql.lines().next().and_then(|line| line.strip_prefix("-- ")).unwrap();
@@ -341,6 +343,7 @@ mod tests {
             "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?)",
             "due_steps: SEARCH workflow_steps USING COVERING INDEX workflow_steps_running (judge_at<?)",
             "due_executions: SEARCH workflow_executions USING COVERING INDEX workflow_executions_due (judge_at<?)",
+            "due_traces: SEARCH workflow_executions USING COVERING INDEX workflow_executions_settle (settle_at<?)",
         ];
         assert_eq!(shown, expected);
     }

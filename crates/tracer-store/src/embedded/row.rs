@@ -17,8 +17,10 @@ use tracer_core::ids::{ExecutionId, StepId, Traceparent};
 use tracer_core::incident::{Alarm, Incident, IncidentId};
 use tracer_core::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use tracer_core::payload::Payload;
+use tracer_core::span::SpanDetail;
 use tracer_core::step::{Step, StepStatus};
 use tracer_core::time::{Micros, Timestamp};
+use tracer_core::trace::Trace;
 
 use super::error::StoreError;
 
@@ -27,7 +29,7 @@ macro_rules! step_columns {
     () => {
         "execution_id, step_id, status, severity, started_at, changed_at, step_name, step_type, \
          parent_step_id, attempt, ended_at, duration_us, judged_us, historical_avg_us, samples, p95_us, \
-         cohort, in_flight, judge_at, attributes, error, incident_id"
+         cohort, in_flight, judge_at, attributes, error, incident_id, span, by_trace"
     };
 }
 pub(super) use step_columns;
@@ -166,6 +168,16 @@ pub(super) fn severity(row: &Row<'_>, column: usize) -> Result<Option<Severity>,
     Ok(row.get::<_, Option<i16>>(column)?.and_then(Severity::from_stored))
 }
 
+/// Reads what is known of an execution because spans told so.
+pub(super) fn trace(row: &Row<'_>, column: usize) -> Result<Option<Box<Trace>>, StoreError> {
+    optional_text(row, column)?.map(|written| json(written, "trace")).transpose()
+}
+
+/// Returns what a step has because it came as a span, as it is stored.
+pub(super) fn stored_span(span: Option<&SpanDetail>) -> Result<Option<String>, StoreError> {
+    span.map(serde_json::to_string).transpose().map_err(StoreError::from)
+}
+
 /// Reads the verdict on an execution that is silent.
 pub(super) fn stalled(row: &Row<'_>, column: usize) -> Result<Option<Bottleneck>, StoreError> {
     optional_text(row, column)?.map(|written| json(written, "verdict")).transpose()
@@ -192,6 +204,8 @@ pub(super) fn step(row: &Row<'_>) -> Result<Step, StoreError> {
         incident: incident_id(row, 21)?,
         attributes: attributes(row, 19)?,
         failure: failure(row, 20)?,
+        span: optional_text(row, 22)?.map(|written| json(written, "span")).transpose()?,
+        by_trace: row.get(23)?,
     })
 }
 
@@ -242,13 +256,17 @@ pub(super) fn execution(row: &Row<'_>) -> Result<Execution, StoreError> {
         stalled: stalled(row, 18)?,
         input: None,
         output: None,
+        trace: None,
+        settle_at: None,
     })
 }
 
-/// Reads a row of [`execution_columns`] followed by `input` and `output`.
+/// Reads a row of [`execution_columns`] followed by `input`, `output`, `trace` and `settle_at`.
 pub(super) fn execution_with_payloads(row: &Row<'_>) -> Result<Execution, StoreError> {
     let mut execution = execution(row)?;
     execution.input = row.get::<_, Option<String>>(PAYLOADS)?.map(Payload::from_stored);
     execution.output = row.get::<_, Option<String>>(PAYLOADS + 1)?.map(Payload::from_stored);
+    execution.trace = trace(row, PAYLOADS + 2)?;
+    execution.settle_at = optional_time(row, PAYLOADS + 3)?;
     Ok(execution)
 }

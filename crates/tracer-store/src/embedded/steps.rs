@@ -11,6 +11,7 @@ use tracer_core::step::{Step, StepStatus};
 
 use super::error::StoreError;
 use super::row::{self, stored, stored_attributes, stored_cohort, stored_failure, stored_micros, text};
+use super::traces;
 
 const LOAD: &str = concat!(
     "-- load_step\nSELECT ",
@@ -35,9 +36,9 @@ const INSERT: &str = "\
 INSERT INTO workflow_steps
        (execution_id, step_id, status, severity, started_at, changed_at, step_name, step_type,
         parent_step_id, attempt, ended_at, duration_us, judged_us, historical_avg_us, samples, p95_us,
-        cohort, in_flight, judge_at, attributes, error, incident_id)
+        cohort, in_flight, judge_at, attributes, error, incident_id, span, by_trace)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-        ?22)";
+        ?22, ?23, ?24)";
 
 const UPDATE: &str = "\
 -- update_step
@@ -47,14 +48,14 @@ UPDATE workflow_steps
        in_flight = ?14, judge_at = ?15, attributes = ?16, error = ?17, incident_id = ?18
  WHERE execution_id = ?1 AND step_id = ?2";
 
-/// Loads these steps, as far as they exist.
+/// Loads these steps, as far as they exist. What no loaded execution has is not looked for.
 pub(super) fn load<'a>(
     tx: &Transaction<'_>,
     keys: impl IntoIterator<Item = &'a StepKey>,
     set: &mut WorkingSet,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(LOAD)?;
-    for key in keys {
+    for key in keys.into_iter().filter(|key| set.executions.contains_key(&key.0)).collect::<Vec<_>>() {
         let mut rows = statement.query(params![key.0.to_bytes(), key.1.to_stored()])?;
         if let Some(found) = rows.next()? {
             set.steps.insert(*key, row::step(found)?);
@@ -114,6 +115,7 @@ pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreEr
         let Some(step) = set.steps.get(key) else { continue };
         match written {
             Written::Insert => insert(tx, step)?,
+            Written::Update if step.span.is_some() => traces::update_step(tx, step)?,
             Written::Update => update(tx, step)?,
         }
     }
@@ -145,6 +147,8 @@ fn insert(tx: &Transaction<'_>, step: &Step) -> Result<(), StoreError> {
         stored_attributes(&step.attributes)?,
         stored_failure(step.failure.as_ref())?,
         step.incident.map(IncidentId::to_bytes),
+        row::stored_span(step.span.as_deref())?,
+        step.by_trace,
     ])?;
     Ok(())
 }

@@ -31,7 +31,7 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, idempotency, incidents, steps, traces};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -41,6 +41,8 @@ const NAME: &str = "batch";
 const DEADLINE: Duration = Duration::from_secs(10);
 /// An import carries thousands of steps in one command: so many more may take a second longer.
 const STEPS_PER_SECOND: usize = 2_000;
+/// So many steps are counted for a trace that is settled, which nobody knows before it is loaded.
+const SETTLED_STEPS: usize = 100;
 /// How often a batch may find rows made or removed under its hands before that must be a bug.
 const SURPRISES: u32 = 8;
 /// How long a batch waits before it is replayed, times the number of the replay.
@@ -149,6 +151,8 @@ impl Batches {
         let activities = (!needs.activities.is_empty()).then(|| {
             pipeline.query(&statements.activity_of_executions, steps::of_executions(&needs.activities))
         });
+        let waiting = (!needs.waiting.is_empty())
+            .then(|| pipeline.query(&statements.waiting_steps, steps::of_executions(&needs.waiting)));
         let histories = foreseen.map(|needs| (baselines::ask(&mut pipeline, statements, needs), needs));
         let mut results = pipeline.run().await?;
         let mut set = WorkingSet::default();
@@ -167,6 +171,9 @@ impl Batches {
         }
         if let Some(slot) = activities {
             set.activities = steps::read_activities(&results.take(slot))?;
+        }
+        if let Some(slot) = waiting {
+            set.waiting = traces::read_waiting(&results.take(slot))?;
         }
         if let Some((slots, needs)) = histories {
             set.histories = baselines::read(&mut results, slots, &self.known, needs)?;
@@ -268,6 +275,8 @@ fn may_replay(
 fn steps_in(requests: &[Request]) -> usize {
     let steps = |request: &Request| match &request.command {
         record::Command::RecordExecution(execution) => execution.steps.len(),
+        record::Command::RecordSpans(record) => record.traces.iter().map(|trace| trace.spans.len()).sum(),
+        record::Command::SettleTrace(_) => SETTLED_STEPS,
         record::Command::StartExecution(_)
         | record::Command::StartStep(_)
         | record::Command::CompleteStep(_)
@@ -305,11 +314,17 @@ async fn save_and_commit(
     if !set.ended_executions.is_empty() {
         pipeline.execute(&statements.end_executions, executions::end(set));
     }
+    if !set.traced_executions.is_empty() {
+        pipeline.execute(&statements.update_traced_executions, traces::update_executions(set));
+    }
     if let Some(params) = steps::insert(set) {
         pipeline.execute(&statements.insert_steps, params);
     }
     if let Some(params) = steps::update(set) {
         pipeline.execute(&statements.update_steps, params);
+    }
+    if let Some(params) = steps::update_spans(set) {
+        pipeline.execute(&statements.update_spans, params);
     }
     if !set.written_histories.is_empty() {
         pipeline.execute(&statements.save_baselines, baselines::save(set));

@@ -32,7 +32,7 @@ WITH months AS MATERIALIZED (
       FROM execution_directory WHERE execution_id = ANY($1))
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.recorded_at,
        e.steps_completed, e.worst_severity, e.version, e.attributes::text AS attributes, e.judge_at,
-       e.stalled::text AS stalled, e.incident_id
+       e.stalled::text AS stalled, e.incident_id, e.trace, e.settle_at
   FROM workflow_executions AS e
  WHERE e.execution_id = ANY($1)
    AND e.recorded_month >= (SELECT low FROM months) AND e.recorded_month <= (SELECT high FROM months)
@@ -55,14 +55,16 @@ pub(super) const INSERT: &str = "\
 INSERT INTO workflow_executions
        (execution_id, recorded_month, workflow_name, status, started_at, ended_at, duration_us, correlation_id, version,
         attributes, input, output, error, parent_execution_id, link_trace_id, link_span_id, simulated, recorded_at,
-        steps_completed, worst_severity, judge_at)
+        steps_completed, worst_severity, judge_at, trace, settle_at)
 SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7, n.c8, n.c9,
        n.c10::jsonb, n.c11, n.c12, n.c13::jsonb, n.c14, n.c15, n.c16, n.c17, n.c18,
-       n.c19, n.c20, n.c21
+       n.c19, n.c20, n.c21, n.c22, n.c23
   FROM unnest($1::uuid[], $2::date[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bigint[],
               $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::uuid[],
-              $16::bigint[], $17::boolean[], $18::timestamptz[], $19::bigint[], $20::smallint[], $21::timestamptz[])
-       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21)";
+              $16::bigint[], $17::boolean[], $18::timestamptz[], $19::bigint[], $20::smallint[], $21::timestamptz[],
+              $22::text[], $23::timestamptz[])
+       AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22,
+             c23)";
 
 pub(super) const WORSEN: &str = "\
 -- worsen_executions
@@ -141,13 +143,16 @@ pub(super) fn read_heads(
             stalled: stalled(row)?,
             judge_at: row::instant(row, "judge_at")?,
             incident: row::incident_id(row, "incident_id")?,
+            trace: row::trace(row, "trace")?,
+            settle_at: row::instant(row, "settle_at")?,
         };
         into.insert(row::execution_id(row, "execution_id")?, head);
     }
     Ok(())
 }
 
-/// Reads a row of [`COLUMNS`]; the payloads are those of the columns `input` and `output`, where they were selected.
+/// Reads a row of [`COLUMNS`]; the payloads, and what spans told, are those of the columns `input`, `output`,
+/// `trace` and `settle_at`, where they were selected.
 ///
 /// # Errors
 /// [`StoreError::Unreadable`] if it is not what was written.
@@ -183,6 +188,8 @@ pub(super) fn read(row: &Row, with_payloads: bool) -> Result<Execution, StoreErr
         worst: worst(row)?,
         stalled: stalled(row)?,
         judge_at: row::instant(row, "judge_at")?,
+        trace: if with_payloads { row::trace(row, "trace")? } else { None },
+        settle_at: if with_payloads { row::instant(row, "settle_at")? } else { None },
     })
 }
 
@@ -217,6 +224,8 @@ pub(super) fn insert(set: &WorkingSet) -> Params<'_> {
         column(&rows, |e| stored_count(e.steps_completed)),
         column(&rows, |e| e.worst.map(Severity::to_stored)),
         column(&rows, |e| e.judge_at.map(Stamp)),
+        column(&rows, |e| e.trace.as_ref().map(row::to_json)),
+        column(&rows, |e| e.settle_at.map(Stamp)),
     ]
 }
 

@@ -30,6 +30,7 @@ mod running;
 mod runs;
 mod steps;
 mod tls;
+mod traces;
 mod tx;
 mod url;
 

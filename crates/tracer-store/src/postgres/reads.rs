@@ -22,14 +22,14 @@ use super::error::StoreError;
 use super::pool::ReadPool;
 use super::row::{self, Bits, Stamp};
 use super::steps::columns;
-use super::{baselines, executions, incidents, steps};
+use super::{baselines, executions, incidents, steps, traces};
 
 pub(super) const EXECUTION: &str = "\
 -- execution
 SELECT e.execution_id, e.workflow_name, e.status, e.started_at, e.ended_at, e.duration_us, e.correlation_id, e.version,
        e.attributes::text AS attributes, e.error::text AS error, e.parent_execution_id, e.link_trace_id, e.link_span_id,
        e.simulated, e.recorded_at, e.steps_completed, e.worst_severity, e.judge_at, e.stalled::text AS stalled,
-       e.input, e.output
+       e.input, e.output, e.trace, e.settle_at
   FROM workflow_executions AS e
  WHERE e.execution_id = $1
    AND e.recorded_month = (SELECT recorded_month FROM execution_directory WHERE execution_id = $1)";
@@ -267,10 +267,11 @@ pub(super) async fn due(pool: &ReadPool, now: Timestamp, limit: usize) -> Result
     let steps = pool.query_in_order("due_steps", DUE_STEPS, &[&now, &limit]).await?;
     let executions = pool.query_in_order("due_executions", DUE_EXECUTIONS, &[&now, &limit]).await?;
     let incidents = pool.query_in_order("due_incidents", incidents::DUE, &[&now, &limit]).await?;
-    read_due(&steps, &executions, &incidents).map_err(|error| error.into_repository("due"))
+    let traces = pool.query_in_order("due_traces", traces::DUE, &[&now, &limit]).await?;
+    read_due(&steps, &executions, &incidents, &traces).map_err(|error| error.into_repository("due"))
 }
 
-fn read_due(steps: &[Row], executions: &[Row], incidents: &[Row]) -> Result<Due, StoreError> {
+fn read_due(steps: &[Row], executions: &[Row], incidents: &[Row], traces: &[Row]) -> Result<Due, StoreError> {
     let step = |row: &Row| {
         let id = StepId::from_stored(row::get(row, "step_id")?);
         Ok((row::some_instant(row, "judge_at")?, (row::execution_id(row, "execution_id")?, id)))
@@ -280,7 +281,8 @@ fn read_due(steps: &[Row], executions: &[Row], incidents: &[Row]) -> Result<Due,
     let steps = steps.iter().map(step).collect::<Result<_, StoreError>>()?;
     let executions = executions.iter().map(execution).collect::<Result<_, StoreError>>()?;
     let incidents = incidents.iter().map(incidents::read_due).collect::<Result<_, StoreError>>()?;
-    Ok(Due::of(steps, executions, incidents))
+    let traces = traces.iter().map(traces::read_due).collect::<Result<_, StoreError>>()?;
+    Ok(Due::of(steps, executions, incidents, traces))
 }
 
 fn read_steps(rows: &[Row]) -> Result<Vec<Step>, RepositoryError> {

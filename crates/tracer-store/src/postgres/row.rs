@@ -20,6 +20,7 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::incident::{Fingerprint, Incident, IncidentId};
 use tracer_core::name::Version;
 use tracer_core::time::{Day, Micros, Timestamp};
+use tracer_core::trace::Trace;
 
 use super::error::StoreError;
 use crate::error::Cause;
@@ -180,6 +181,14 @@ pub(super) fn attributes(row: &Row, column: &'static str) -> Result<Attributes, 
 pub(super) fn features(row: &Row) -> Result<Features, StoreError> {
     let version = get::<Option<&str>>(row, "version")?.map(Version::from_stored);
     Ok(Features::of_execution(version.as_ref(), &attributes(row, "attributes")?))
+}
+
+/// Reads what is known of an execution because spans told so.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if it is not what was written.
+pub(super) fn trace(row: &Row, column: &'static str) -> Result<Option<Box<Trace>>, StoreError> {
+    get::<Option<&str>>(row, column)?.map(|text| json(text, "trace")).transpose()
 }
 
 /// Returns the failure of a column that was selected as text, or none where it is null.

@@ -91,6 +91,8 @@ impl Remembered {
             Command::EndExecution(end) => (Some(end.id), None),
             Command::JudgeStep(judge) => (Some(judge.execution), Some((judge.execution, judge.id))),
             Command::JudgeExecution(judge) => (Some(judge.id), None),
+            // Names may change by spans, and traces are seen once or twice: they are not foreseen.
+            Command::RecordSpans(_) | Command::SettleTrace(_) => return None,
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => (None, None),
         };
         if let Some(id) = executions {
@@ -105,7 +107,7 @@ impl Remembered {
 
 fn remembered_head(head: &ExecutionHead, has_cohorts: bool) -> ExecutionHead {
     let features = if has_cohorts { head.features.clone() } else { Features::default() };
-    ExecutionHead { workflow: head.workflow.clone(), features, stalled: None, ..*head }
+    ExecutionHead { workflow: head.workflow.clone(), features, stalled: None, trace: None, ..*head }
 }
 
 fn remembered_step(step: &Step, has_cohorts: bool) -> Step {
@@ -116,6 +118,7 @@ fn remembered_step(step: &Step, has_cohorts: bool) -> Step {
         attributes,
         failure: None,
         bottleneck: None,
+        span: None,
         ..*step
     }
 }

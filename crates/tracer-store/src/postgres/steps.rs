@@ -17,6 +17,7 @@ use tracer_core::step::{Step, StepStatus};
 use super::error::StoreError;
 use super::partitions::Month;
 use super::row::{self, Bits, Stamp, stored, stored_count};
+use super::traces;
 use super::tx::{Params, column};
 
 /// What steps are read by.
@@ -25,7 +26,7 @@ macro_rules! columns {
         "s.execution_id, s.step_id, s.step_name, s.step_type, s.parent_step_id, s.attempt, s.status, s.started_at, \
          s.ended_at, s.duration_us, s.attributes::text AS attributes, s.error::text AS error, s.severity, s.judged_us, \
          s.historical_avg_us, s.samples, s.p95_us, s.cohort::text AS cohort, s.in_flight, s.judge_at, s.changed_at, \
-         s.incident_id"
+         s.incident_id, s.span, s.by_trace"
     };
 }
 pub(super) use columns;
@@ -46,6 +47,7 @@ macro_rules! in_months {
         "s.recorded_month >= (SELECT low FROM months) AND s.recorded_month <= (SELECT high FROM months)"
     };
 }
+pub(super) use {in_months, months};
 
 /// Each step is looked up by itself, in the order of the arrays, which are sorted. What locks is no part of a join, so
 /// that no planner can find it cheaper to read a table through that is empty on its first day.
@@ -106,16 +108,16 @@ pub(super) const INSERT: &str = "\
 INSERT INTO workflow_steps
        (execution_id, step_id, recorded_month, status, ended_at, duration_us, attributes, error, severity, judged_us,
         historical_avg_us, samples, p95_us, cohort, in_flight, judge_at, changed_at, incident_id,
-        step_name, step_type, parent_step_id, attempt, started_at)
+        step_name, step_type, parent_step_id, attempt, started_at, span, by_trace)
 SELECT n.c1, n.c2, n.c3, n.c4, n.c5, n.c6, n.c7::jsonb, n.c8::jsonb, n.c9, n.c10,
        n.c11, n.c12, n.c13, n.c14::jsonb, n.c15, n.c16, n.c17, n.c18, n.c19,
-       n.c20, n.c21, n.c22, n.c23
+       n.c20, n.c21, n.c22, n.c23, n.c24, n.c25
   FROM unnest($1::uuid[], $2::bigint[], $3::date[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[], $8::text[],
               $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::boolean[],
               $16::timestamptz[], $17::timestamptz[], $18::uuid[], $19::text[], $20::text[], $21::bigint[],
-              $22::integer[], $23::timestamptz[])
+              $22::integer[], $23::timestamptz[], $24::text[], $25::boolean[])
        AS n (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22,
-             c23)";
+             c23, c24, c25)";
 
 pub(super) const UPDATE: &str = "\
 -- update_steps
@@ -137,31 +139,36 @@ pub(super) fn lock<'a>(keys: &BTreeSet<StepKey>) -> Params<'a> {
     vec![column(&rows, |(execution, _)| Bits::from(*execution)), column(&rows, |(_, step)| step.to_stored())]
 }
 
-/// The parameters of [`CLOSING`], of [`COUNT_COMPLETED`] and of [`ACTIVITY`].
+/// The parameters of [`CLOSING`], of [`COUNT_COMPLETED`], of [`ACTIVITY`] and of [`traces::WAITING`].
 pub(super) fn of_executions<'a>(executions: &BTreeSet<ExecutionId>) -> Params<'a> {
     vec![Box::new(executions.iter().map(|id| Bits::from(*id)).collect::<Vec<_>>())]
 }
 
 /// The parameters of [`INSERT`]; none if no step is new.
 pub(super) fn insert(set: &WorkingSet) -> Option<Params<'_>> {
-    let rows = written(set, Written::Insert);
+    whole(&written(set, Written::Insert))
+}
+
+/// The parameters of [`traces::UPDATE_STEPS`], for steps that came as spans; none if none has changed.
+pub(super) fn update_spans(set: &WorkingSet) -> Option<Params<'_>> {
+    let mut rows = written(set, Written::Update);
+    rows.retain(|(_, step)| step.span.is_some());
+    whole(&rows)
+}
+
+fn whole<'a>(rows: &[(Month, &'a Step)]) -> Option<Params<'a>> {
     if rows.is_empty() {
         return None;
     }
-    let mut params = changing(&rows);
-    params.extend([
-        column(&rows, |(_, s)| s.name.as_str()),
-        column(&rows, |(_, s)| s.step_type.as_str()),
-        column(&rows, |(_, s)| s.parent.map(StepId::to_stored)),
-        column(&rows, |(_, s)| i32::try_from(s.attempt).unwrap_or(i32::MAX)),
-        column(&rows, |(_, s)| Stamp(s.started_at)),
-    ]);
+    let mut params = changing(rows);
+    params.extend(traces::whole(rows));
     Some(params)
 }
 
-/// The parameters of [`UPDATE`]; none if no step has changed.
+/// The parameters of [`UPDATE`], for steps that clients record; none if none has changed.
 pub(super) fn update(set: &WorkingSet) -> Option<Params<'_>> {
-    let rows = written(set, Written::Update);
+    let mut rows = written(set, Written::Update);
+    rows.retain(|(_, step)| step.span.is_none());
     (!rows.is_empty()).then(|| changing(&rows))
 }
 
@@ -272,6 +279,8 @@ pub(super) fn read(row: &Row) -> Result<Step, StoreError> {
         judge_at: row::instant(row, "judge_at")?,
         incident: row::incident_id(row, "incident_id")?,
         changed_at: row::some_instant(row, "changed_at")?,
+        span: row::get::<Option<&str>>(row, "span")?.map(|text| row::json(text, "span")).transpose()?,
+        by_trace: row::get(row, "by_trace")?,
     })
 }
 

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, idempotency, incidents, steps, traces};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -63,8 +63,11 @@ statements! {
     closing_steps = steps::CLOSING,
     count_completed = steps::COUNT_COMPLETED,
     activity_of_executions = steps::ACTIVITY,
+    waiting_steps = traces::WAITING,
     insert_steps = steps::INSERT,
     update_steps = steps::UPDATE,
+    update_traced_executions = traces::UPDATE_EXECUTIONS,
+    update_spans = traces::UPDATE_STEPS,
     take_places = baselines::TAKE_PLACES,
     known_baselines = baselines::KNOWN,
     count_step_names = baselines::COUNT_STEP_NAMES,

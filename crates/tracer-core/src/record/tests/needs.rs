@@ -34,6 +34,8 @@ fn running(id: ExecutionId) -> (ExecutionId, ExecutionHead) {
         stalled: None,
         judge_at: None,
         incident: None,
+        trace: None,
+        settle_at: None,
     };
     (id, head)
 }

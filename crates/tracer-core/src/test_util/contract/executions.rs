@@ -58,6 +58,8 @@ pub async fn a_started_execution_is_found_as_it_was_given(lab: Lab) {
         worst: None,
         stalled: None,
         judge_at: Some(lab.now() + Micros::from_secs(60)),
+        trace: None,
+        settle_at: None,
     };
     assert_eq!(lab.execution(given.id).await, expected);
 }

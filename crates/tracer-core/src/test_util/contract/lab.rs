@@ -20,7 +20,7 @@ use crate::incident::Incident;
 use crate::outbox::IncidentFilter;
 use crate::record::{
     Answer, Completion, ExecutionEnded, Idempotency, JudgeExecution, JudgeStep, Outcome, Refusal, Request,
-    StartExecution, StepEnded,
+    SettleTrace, StartExecution, StepEnded, TraceSettled,
 };
 use crate::repository::{ExecutionFilter, Repository, RepositoryError, WorkflowHistory};
 use crate::routing::{Alerting, Audience, Channel, QuietHours};
@@ -252,6 +252,20 @@ impl Lab {
         said
     }
 
+    /// Settles, or closes, the traces that are due; returns what came of those of which something did.
+    pub async fn settle(&self) -> Vec<TraceSettled> {
+        let due = self.store().due(self.now(), 1_000).await.expect("an answer");
+        let mut settled = Vec::new();
+        for id in due.traces {
+            let answer = self.try_record(SettleTrace { id }).await.expect("looking is never refused");
+            if let Outcome::TraceSettled(found) = answer.outcome {
+                assert!(answer.fresh);
+                settled.push(*found);
+            }
+        }
+        settled
+    }
+
     /// Looks at the incidents that are due; returns what became of those to which something happened.
     pub async fn tend(&self) -> Vec<Incident> {
         let due = self.store().due(self.now(), 1_000).await.expect("an answer");
@@ -303,6 +317,8 @@ impl Lab {
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
             | Outcome::Incident(_)
+            | Outcome::SpansRecorded(_)
+            | Outcome::TraceSettled(_)
             | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
         };
         assert_eq!(answer.fresh, told.is_some());

@@ -32,6 +32,7 @@ pub mod retention;
 pub mod runs;
 pub mod stats;
 pub mod steps;
+pub mod traces;
 pub mod upkeep;
 
 pub use lab::{Lab, Store};
@@ -148,6 +149,22 @@ macro_rules! contract_tests {
                 keys_are_told_apart_by_scope,
                 concurrent_requests_with_one_key_record_once,
                 a_reused_key_leaves_no_trace_of_the_other_body,
+            ],
+            traces: [
+                the_root_is_the_execution_and_the_other_spans_are_its_steps,
+                a_hundred_orders_make_the_same_execution,
+                a_name_that_is_told_late_counts_all_the_same,
+                an_execution_without_a_root_is_closed_by_silence_and_counts_for_nothing,
+                a_root_that_comes_late_ends_what_was_closed_by_silence,
+                spans_join_an_execution_that_its_client_started,
+                a_step_told_to_run_is_judged_while_it_does_and_ends_with_its_span,
+                what_is_slow_under_a_name_that_is_told_opens_its_incident_at_once_and_once,
+                a_span_that_comes_after_its_trace_was_settled_is_learnt_as_it_comes,
+                of_two_roots_the_earlier_is_the_execution,
+                a_root_that_failed_fails_its_execution,
+                what_a_span_has_beyond_a_step_is_kept,
+                an_execution_is_found_by_the_attributes_of_its_root,
+                steps_beyond_those_that_may_wait_enter_their_histories_while_it_runs,
             ],
             imports: [
                 an_execution_recorded_whole_is_found_with_its_steps,

@@ -51,6 +51,8 @@ pub async fn a_started_step_is_found_as_it_was_given(lab: Lab) {
         judge_at: Some(lab.now() - ms(20) + Micros::from_secs(60)),
         incident: None,
         changed_at: lab.now(),
+        span: None,
+        by_trace: false,
     };
     assert_eq!(found, expected);
 }
