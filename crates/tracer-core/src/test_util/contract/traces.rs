@@ -21,7 +21,7 @@ use crate::step::StepStatus;
 use crate::test_util::fixtures::{
     NOON, attributes, end, export, ms, span, start, step_id, step_name, version, workflow,
 };
-use crate::time::Micros;
+use crate::time::{Micros, Timestamp};
 
 /// A shop's checkout: two services, parallel and repeated steps, one that is slow and one that fails.
 fn checkout() -> Vec<Span> {
@@ -64,14 +64,14 @@ fn running(mut span: Span) -> Span {
 }
 
 /// Returns everything that is stored of an execution, but its id and what its clock says.
-async fn shown(lab: &Lab, id: ExecutionId) -> String {
+async fn shown(lab: &Lab, id: ExecutionId, begun: Timestamp) -> String {
     let found = lab.execution(id).await;
     let trace = found.trace.as_ref().expect("a trace");
     let mut text = format!(
         "{} {} {:?} {:?} {:?} {:?} steps={} worst={:?} {:?} settled={} root={:?}\n",
         found.workflow,
         found.status.as_str(),
-        found.started_at.since(NOON),
+        found.started_at.since(begun),
         found.duration,
         found.version,
         found.attributes.entries(),
@@ -89,7 +89,7 @@ async fn shown(lab: &Lab, id: ExecutionId) -> String {
             step.name,
             step.parent,
             step.status.as_str(),
-            step.started_at.since(NOON),
+            step.started_at.since(begun),
             step.duration,
             step.failure.map(|failure| failure.message),
             verdict(step.bottleneck.as_ref()),
@@ -133,7 +133,9 @@ pub async fn a_hundred_orders_make_the_same_execution(lab: Lab) {
         }
         let before = lab.totals(&name).await.endings;
         let id = ExecutionId::mint(NOON);
+        let begun = lab.now();
         let mut spans = checkout();
+        spans.iter_mut().for_each(|span| span.started_at = span.started_at + begun.since(NOON));
         spans[5] = told(spans[5].clone(), &name);
         // Sent before its end, and again.
         spans.push(Span {
@@ -149,7 +151,7 @@ pub async fn a_hundred_orders_make_the_same_execution(lab: Lab) {
         }
         lab.advance(Micros::from_secs(2));
         assert_eq!(lab.settle().await.len(), 1);
-        let mut text = shown(&lab, id).await.replace(&name, "checkout");
+        let mut text = shown(&lab, id, begun).await.replace(&name, "checkout");
         for step in ["load", "pay", "charge", "audit"] {
             let counts = lab.baseline(&name, step).await.measured().endings;
             writeln!(text, "{step} {counts:?}").expect("writing to a text");
