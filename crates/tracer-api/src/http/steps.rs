@@ -21,7 +21,7 @@ use super::headers::Upstream;
 use super::query::{FromQuery, NoParameters, Pairs, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
-use super::views::{StepEndedView, StepStartedView, StepView, StepsView, traceparent_of_execution};
+use super::views::{StepEndedView, StepStartedView, StepView, StepsView, root_of};
 use super::workflows::{page_rows, place_of};
 use super::{cursor, fields};
 use crate::error::ApiError;
@@ -139,11 +139,10 @@ fn attempt(checks: &mut Checks, given: Option<&Number>) -> u32 {
 }
 
 /// Returns the step that `traceparent` names, if it is of this execution. The execution's own root span,
-/// which [`traceparent_of_execution`] hands out, is no step.
+/// which `traceparent` hands out, is no step.
 fn traced_parent(execution: ExecutionId, upstream: Option<Traceparent>) -> Option<ParentStep> {
     let upstream = upstream.filter(|upstream| upstream.trace == execution)?;
-    (upstream.to_string() != traceparent_of_execution(execution))
-        .then_some(ParentStep::Traced(upstream.parent))
+    (upstream.parent != execution.root_span()).then_some(ParentStep::Traced(upstream.parent))
 }
 
 /// Start a step, or record it whole.
@@ -301,10 +300,14 @@ async fn list_steps(
     let id = fields::execution_id(&req)?;
     let repository = state.tracing.repository();
     let steps = repository.steps(id, after, limit + 1).await?;
-    if steps.is_empty() && repository.execution(id).await?.is_none() {
+    // What a step is part of may be the execution itself, where spans told of it.
+    let asks = steps.is_empty() || steps.iter().any(|step| step.span.is_some());
+    let execution = if asks { repository.execution(id).await? } else { None };
+    if steps.is_empty() && execution.is_none() {
         return Err(ApiError::not_found(UNKNOWN_EXECUTION));
     }
+    let root = execution.as_ref().map_or_else(|| id.root_span(), root_of);
     let (steps, next_cursor) = cursor::page(steps, limit, place_of);
-    let steps = steps.into_iter().map(StepView::from).collect();
+    let steps = steps.into_iter().map(|step| StepView::new(step, Some(root))).collect();
     Ok(web::Json(StepsView { workflow_id: id, steps, next_cursor }))
 }

@@ -8,6 +8,7 @@ pub(super) mod eta;
 mod execution;
 mod incident;
 mod regression;
+mod span;
 mod stats;
 mod step;
 
@@ -19,13 +20,14 @@ use utoipa::ToSchema;
 pub use eta::EtaView;
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
-    ExecutionsView, ImportedView, SimulatedView,
+    ExecutionsView, ImportedView, SimulatedView, root_of,
 };
 pub use incident::{
     AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView,
     IncidentsView, ResolvedView, ToldView,
 };
 pub use regression::RegressionView;
+pub use span::{SpanEventView, SpanLinkView, SpanView, TraceView};
 pub use stats::{
     ExecutionStatsView, RebaselinedView, StatsView, StepStatsView, WorkflowStatsView, WorkflowsView,
 };
@@ -44,18 +46,11 @@ impl Serialize for Time {
 
 /// Returns the `traceparent` under which an execution's own children are to be sent.
 ///
-/// An execution's trace id is its own; the span id of its root is never recorded, so that it is
-/// derived: the low 64 bits of the trace id, or 1 where those are zero. Stable, and the same on every
-/// replica.
+/// An execution's trace id is its own; the span id of its root is derived from it, so that it is the same on
+/// every replica ([`ExecutionId::root_span`]).
 #[must_use]
 pub fn traceparent_of_execution(id: ExecutionId) -> String {
-    let bytes = id.to_bytes();
-    let low = bytes.iter().skip(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-    // 1 is not zero, so that one of the two is an id; the first branch is the only one in practice.
-    match StepId::from_u64(low).or(StepId::from_u64(1)) {
-        Some(root) => traceparent_of_step(id, root),
-        None => String::new(),
-    }
+    traceparent_of_step(id, id.root_span())
 }
 
 /// Returns the `traceparent` under which a step's own children are to be sent.

@@ -28,7 +28,7 @@ use super::query::{NoParameters, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
 use super::views::{
-    BottleneckView, BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, StepView,
+    BottleneckView, BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView,
 };
 use super::{cursor, fields};
 use crate::error::ApiError;
@@ -211,7 +211,6 @@ async fn show_workflow(
     let execution = repository.execution(id).await?.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
     let steps = repository.steps(id, None, limits::STEPS_SHOWN + 1).await?;
     let (steps, next) = cursor::page(steps, limits::STEPS_SHOWN, place_of);
-    let steps = steps.into_iter().map(StepView::from).collect();
     Ok(web::Json(ExecutionDetailView::new(execution, steps, next)))
 }
 

@@ -188,7 +188,7 @@ async fn what_a_client_gives_is_shown_again() {
         "step_id": started["step_id"], "step_name": "load", "step_type": "tool", "parent_step_id": id_of(&parent),
         "attempt": 2, "status": "failed", "started_at": "2026-01-31T12:00:00.000Z",
         "ended_at": "2026-01-31T12:00:00.010Z", "duration_ms": 10, "attributes": {"rows": 4, "region": "eu"},
-        "error": {"type": "timeout", "message": "timed out", "stack": null}, "bottleneck": null,
+        "error": {"type": "timeout", "message": "timed out", "stack": null}, "bottleneck": null, "span": null,
     });
     assert!(steps.contains(&expected), "{page}");
     assert_eq!(service.get(&execution).await.expect(200)["steps"], page["steps"]);

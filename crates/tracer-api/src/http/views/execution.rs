@@ -6,14 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tracer_core::detect::Severity;
 use tracer_core::execution::{Execution, ExecutionStatus};
-use tracer_core::ids::ExecutionId;
+use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::name::{CorrelationId, Version, WorkflowName};
 use tracer_core::payload::Payload;
 use tracer_core::record::{ExecutionEnded, ExecutionStarted};
+use tracer_core::step::Step;
 use utoipa::ToSchema;
 
 use super::step::FailureView;
-use super::{BottleneckView, StepView, Time, traceparent_of_execution};
+use super::{BottleneckView, StepView, Time, TraceView, traceparent_of_execution, traceparent_of_step};
 
 /// An execution that runs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -215,6 +216,8 @@ pub struct ExecutionDetailView {
     pub input: Option<Value>,
     /// What it produced.
     pub output: Option<Value>,
+    /// What it has because OpenTelemetry told of it; `null` where no span came.
+    pub trace: Option<TraceView>,
     /// Its first 1,000 steps, earliest start first.
     pub steps: Vec<StepView>,
     /// Where `GET /workflows/{id}/steps` goes on; `null` if these are all.
@@ -224,6 +227,7 @@ pub struct ExecutionDetailView {
 impl From<Execution> for ExecutionView {
     fn from(execution: Execution) -> Self {
         let ended = execution.ended_at.is_some();
+        let traceparent = traceparent_of_step(execution.id, root_of(&execution));
         Self {
             workflow_id: execution.id,
             workflow_name: execution.workflow,
@@ -241,7 +245,7 @@ impl From<Execution> for ExecutionView {
             linked_traceparent: execution.link.map(|link| link.to_string()),
             simulated: execution.simulated,
             error: execution.failure.map(FailureView::from),
-            traceparent: traceparent_of_execution(execution.id),
+            traceparent,
         }
     }
 }
@@ -249,11 +253,21 @@ impl From<Execution> for ExecutionView {
 impl ExecutionDetailView {
     /// Shows an execution with its payloads and first steps.
     #[must_use]
-    pub fn new(execution: Execution, steps: Vec<StepView>, next_cursor: Option<String>) -> Self {
+    pub fn new(execution: Execution, steps: Vec<Step>, next_cursor: Option<String>) -> Self {
+        let root = root_of(&execution);
+        let steps = steps.into_iter().map(|step| StepView::new(step, Some(root))).collect();
         let input = execution.input.as_ref().and_then(json_of);
         let output = execution.output.as_ref().and_then(json_of);
-        Self { execution: execution.into(), input, output, steps, next_cursor }
+        let trace = execution.trace.as_deref().map(TraceView::from);
+        Self { execution: execution.into(), input, output, trace, steps, next_cursor }
     }
+}
+
+/// Returns the span that an execution itself is.
+#[must_use]
+pub fn root_of(execution: &Execution) -> StepId {
+    let told = execution.trace.as_ref().and_then(|trace| trace.root.as_ref());
+    told.map_or_else(|| execution.id.root_span(), |root| root.id)
 }
 
 fn json_of(payload: &Payload) -> Option<Value> {

@@ -13,7 +13,7 @@ use tracer_core::step::{Step, StepStatus};
 use utoipa::ToSchema;
 use utoipa::openapi::{Object, ObjectBuilder, Type};
 
-use super::{RegressionView, Time, traceparent_of_step};
+use super::{RegressionView, SpanView, Time, traceparent_of_step};
 
 /// A step that took, or is taking, too long; or an execution of which nothing has been heard for too long.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -252,17 +252,21 @@ pub struct StepView {
     /// The verdict, of a running step that of when it crossed its limit; `null` where it is normal, or its history too
     /// short to say.
     pub bottleneck: Option<BottleneckView>,
+    /// What it has because OpenTelemetry told of it; `null` where its client recorded it by REST.
+    pub span: Option<SpanView>,
 }
 
-impl From<Step> for StepView {
-    fn from(step: Step) -> Self {
+impl StepView {
+    /// Shows a step of an execution that is itself the span `root`: what is part of that alone is part of no step.
+    #[must_use]
+    pub fn new(step: Step, root: Option<StepId>) -> Self {
         let bottleneck =
             step.bottleneck.as_ref().map(|verdict| BottleneckView::new(step.id, step.name.clone(), verdict));
         Self {
             step_id: step.id,
             step_name: step.name,
             step_type: step.step_type,
-            parent_step_id: step.parent,
+            parent_step_id: step.parent.filter(|&parent| Some(parent) != root),
             attempt: step.attempt,
             status: step.status,
             started_at: Time(step.started_at),
@@ -271,6 +275,7 @@ impl From<Step> for StepView {
             attributes: step.attributes.entries().clone(),
             error: step.failure.map(FailureView::from),
             bottleneck,
+            span: step.span.as_deref().map(SpanView::from),
         }
     }
 }
