@@ -1,6 +1,7 @@
 //! What clients attach to executions and steps, within bounds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,9 +10,11 @@ use thiserror::Error;
 use crate::limits;
 
 /// Named values on an execution or a step: few, small, and storable in every database.
+///
+/// Cheap to clone: the values are shared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Attributes(BTreeMap<String, Value>);
+pub struct Attributes(Arc<BTreeMap<String, Value>>);
 
 /// Why attributes are refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Attributes {
     /// # Errors
     /// [`AttributesError`] if they are too many, too large, or hold a NUL.
     pub fn new(entries: BTreeMap<String, Value>) -> Result<Self, AttributesError> {
-        let attributes = Self(entries);
+        let attributes = Self(Arc::new(entries));
         attributes.check()?;
         Ok(attributes)
     }
@@ -47,7 +50,7 @@ impl Attributes {
     /// Takes attributes that were checked before they were stored.
     #[must_use]
     pub fn from_stored(entries: BTreeMap<String, Value>) -> Self {
-        Self(entries)
+        Self(Arc::new(entries))
     }
 
     /// Adds `later` ones, which replace entries of the same key.
@@ -58,7 +61,7 @@ impl Attributes {
         if later.is_empty() {
             return Ok(());
         }
-        let mut merged = self.0.clone();
+        let mut merged = BTreeMap::clone(&self.0);
         merged.extend(later.0.iter().map(|(key, value)| (key.clone(), value.clone())));
         *self = Self::new(merged)?;
         Ok(())
@@ -67,9 +70,9 @@ impl Attributes {
     /// Returns these and, as far as there is room, those of `others` whose keys are not among them.
     #[must_use]
     pub fn joined(&self, others: &Self) -> Self {
-        let mut joined = self.0.clone();
+        let mut joined = BTreeMap::clone(&self.0);
         let mut total: usize = joined.iter().map(|(key, value)| key.len() + written_bytes(value)).sum();
-        for (key, value) in &others.0 {
+        for (key, value) in &*others.0 {
             let bytes = key.len() + written_bytes(value);
             let has_room = joined.len() < limits::ATTRIBUTES && total + bytes <= limits::ATTRIBUTES_BYTES;
             if has_room && !joined.contains_key(key) {
@@ -77,7 +80,7 @@ impl Attributes {
                 joined.insert(key.clone(), value.clone());
             }
         }
-        Self(joined)
+        Self(Arc::new(joined))
     }
 
     /// Returns whether there are none.
@@ -97,7 +100,7 @@ impl Attributes {
             return Err(AttributesError::TooMany);
         }
         let mut total = 0;
-        for (key, value) in &self.0 {
+        for (key, value) in &*self.0 {
             if key.is_empty() || key.len() > limits::ATTRIBUTE_KEY_BYTES {
                 return Err(AttributesError::Key);
             }
@@ -163,7 +166,7 @@ mod tests {
         let joined = own.joined(&of(json!({"b": "other", "c": 3})).unwrap());
         assert_eq!(Ok(joined), of(json!({"a": 1, "b": "own", "c": 3})));
         let many: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), json!("v".repeat(1000)))).collect();
-        let full = own.joined(&Attributes(many));
+        let full = own.joined(&Attributes(Arc::new(many)));
         assert!(full.check().is_ok() && full.entries().len() == 34, "{}", full.entries().len());
     }
 
@@ -173,7 +176,7 @@ mod tests {
         all.merge(&of(json!({"b": 2, "c": 2})).unwrap()).unwrap();
         assert_eq!(Ok(all.clone()), of(json!({"a": 1, "b": 2, "c": 2})));
         let many: BTreeMap<_, _> = (0..64).map(|n| (n.to_string(), json!(n))).collect();
-        assert_eq!(all.merge(&Attributes(many)), Err(AttributesError::TooMany));
+        assert_eq!(all.merge(&Attributes(Arc::new(many))), Err(AttributesError::TooMany));
         assert_eq!(all.entries().len(), 3);
     }
 }

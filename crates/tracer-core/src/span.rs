@@ -6,6 +6,7 @@
 //! Not here: how spans are written (`tracer-api`), and what recording makes of them (`record`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +157,7 @@ pub struct Span {
     /// What is attached, the name of its service included.
     pub attributes: Attributes,
     /// The rest.
-    pub detail: SpanDetail,
+    pub detail: Arc<SpanDetail>,
     /// The name of the workflow, where the span tells it.
     #[serde(default)]
     pub workflow: Option<WorkflowName>,

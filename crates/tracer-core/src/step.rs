@@ -1,5 +1,7 @@
 //! Steps: one unit of work in an execution, its state machine and its times.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -125,7 +127,7 @@ pub struct Step {
     /// When its client last told of it: looking at it while it runs is no sign of life.
     pub changed_at: Timestamp,
     /// What it has because it came as a span.
-    pub span: Option<Box<SpanDetail>>,
+    pub span: Option<Arc<SpanDetail>>,
     /// Whether its end enters its histories, or has entered them, with its whole trace and not by itself.
     pub by_trace: bool,
 }

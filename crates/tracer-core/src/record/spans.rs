@@ -7,6 +7,8 @@
 //! Invariant: what is stored in the end depends neither on the order in which spans come nor on how often.
 //! Not here: which span names an execution, and which is its root (`crate::trace`).
 
+use std::sync::Arc;
+
 use super::alerting::Telling;
 use super::apply::{ended_step, fresh, repeated};
 use super::command::RecordSpans;
@@ -264,7 +266,7 @@ fn step_of(id: ExecutionId, span: &Span, stored: Option<&Step>, now: Timestamp) 
         judge_at: None,
         incident: stored.and_then(|step| step.incident),
         changed_at: now,
-        span: Some(Box::new(span.detail.clone())),
+        span: Some(Arc::clone(&span.detail)),
         by_trace: false,
     }
 }

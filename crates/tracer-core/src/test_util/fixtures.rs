@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a fixture that is wrong must fail the test that uses it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use wildmatch::WildMatch;
@@ -25,7 +26,7 @@ use crate::record::{
     TendIncident,
 };
 use crate::routing::{Audience, Channel};
-use crate::span::{Span, SpanDetail, SpanEnd, TraceSpans};
+use crate::span::{Span, SpanEnd, TraceSpans};
 use crate::step::{StepStatus, StepTimes};
 use crate::time::{Micros, Timestamp};
 
@@ -110,7 +111,7 @@ pub fn span(id: u64, parent: Option<u64>, name: &str, at: u64, took: u64) -> Spa
         started_at: NOON + ms(at),
         end: Some(SpanEnd { status: StepStatus::Completed, duration: ms(took), failure: None }),
         attributes: attributes(serde_json::json!({"service.name": "shop"})),
-        detail: SpanDetail::default(),
+        detail: Arc::default(),
         workflow: None,
         version: None,
     }

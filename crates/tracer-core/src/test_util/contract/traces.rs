@@ -1,12 +1,14 @@
 //! Spans: what they make of executions, in any order, and when they enter histories.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::Lab;
 use super::lab::verdict;
+use crate::attributes::Attributes;
 use crate::baseline::Ending;
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
@@ -16,7 +18,7 @@ use crate::limits;
 use crate::outbox::IncidentFilter;
 use crate::record::{EndExecution, Outcome, Refusal, SpansRecorded};
 use crate::repository::ExecutionFilter;
-use crate::span::{Resource, ResourceId, Span, SpanEnd, SpanEvent, SpanKind, SpanLink};
+use crate::span::{Resource, ResourceId, Span, SpanDetail, SpanEnd, SpanEvent, SpanKind, SpanLink};
 use crate::step::StepStatus;
 use crate::test_util::fixtures::{
     NOON, attributes, end, export, ms, span, start, step_id, step_name, version, workflow,
@@ -352,26 +354,23 @@ pub async fn a_root_that_failed_fails_its_execution(lab: Lab) {
 pub async fn what_a_span_has_beyond_a_step_is_kept(lab: Lab) {
     let id = ExecutionId::mint(NOON);
     let mut given = span(2, Some(1), "call", 0, 10);
-    given.detail.kind = SpanKind::Client;
-    given.detail.resource = Some(ResourceId(7));
-    given.detail.scope = Some("http 1.0".into());
-    given.detail.events = vec![SpanEvent {
-        at: NOON + ms(3),
-        name: "retry".into(),
-        attributes: attributes(serde_json::json!({"n": 2})),
-    }];
-    given.detail.links = vec![SpanLink {
-        trace: ExecutionId::mint(NOON),
-        span: step_id(9),
-        attributes: attributes(serde_json::json!({})),
-    }];
-    given.detail.dropped = 4;
+    let happened = attributes(serde_json::json!({"n": 2}));
+    let link =
+        SpanLink { trace: ExecutionId::mint(NOON), span: step_id(9), attributes: Attributes::default() };
+    given.detail = Arc::new(SpanDetail {
+        kind: SpanKind::Client,
+        resource: Some(ResourceId(7)),
+        scope: Some("http 1.0".into()),
+        events: vec![SpanEvent { at: NOON + ms(3), name: "retry".into(), attributes: happened }],
+        links: vec![link],
+        dropped: 4,
+    });
     let resource = Resource(attributes(serde_json::json!({"service.name": "shop", "host.name": "a"})));
     let mut spans = export(id, [given.clone()]);
     spans.resources.insert(ResourceId(7), resource.clone());
     lab.record(spans).await;
     let found = lab.step_of(id, given.id).await;
-    assert_eq!(found.span.as_deref(), Some(&given.detail));
+    assert_eq!(found.span, Some(given.detail));
     let trace = lab.execution(id).await.trace.expect("a trace");
     assert_eq!(trace.resources.get(&ResourceId(7)), Some(&resource));
 }
