@@ -102,7 +102,7 @@ impl From<&Trace> for TraceView {
     fn from(trace: &Trace) -> Self {
         Self {
             root_step_id: trace.root.as_ref().map(|root| root.id),
-            root: trace.root.as_ref().map(|root| SpanView::from(&root.detail)),
+            root: trace.root.as_ref().map(|root| SpanView::from(&*root.detail)),
             settled: trace.settled,
             resources: trace.resources.values().map(|resource| resource.0.entries().clone()).collect(),
         }
