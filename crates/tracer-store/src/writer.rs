@@ -51,6 +51,8 @@ const SLOW: Duration = Duration::from_millis(1);
 /// The part of a batch's time for which the next one waits at most, as a divisor, and the limit to that.
 const WAIT_SHARE: u32 = 4;
 const LONGEST_WAIT: Duration = Duration::from_millis(5);
+/// A batch that is about so many steps takes no further command: whoever waits for one of them waits for all.
+const MOST_STEPS: usize = 8_192;
 /// The part of that for which nobody must have come for the waiting to end, as a divisor.
 const PAUSES: u32 = 4;
 
@@ -241,10 +243,12 @@ impl Gatherer {
         let mut waited = Vec::new();
         let mut held_back = VecDeque::new();
         // What is held back is bounded too: it counts towards the size of the batch.
-        while batch.requests.len() + held_back.len() < self.most {
+        let mut steps = 0;
+        while batch.requests.len() + held_back.len() < self.most && steps < MOST_STEPS {
             let next = self.held_back.pop_front().or_else(|| self.incoming.try_recv().ok());
             let Some(waiting) = next else { break };
             if claims.admit(&waiting.request) {
+                steps += waiting.request.steps();
                 batch.requests.push(waiting.request);
                 batch.replies.push(waiting.answer);
                 waited.push(waiting.since.elapsed());

@@ -24,6 +24,32 @@ pub struct Request {
     pub received_at: Timestamp,
 }
 
+/// Counted for a trace that is settled, whose steps nobody has counted before they are loaded.
+const SETTLED_STEPS: usize = 32;
+
+impl Request {
+    /// Returns about how many steps it is about: what it costs to carry out.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        match &self.command {
+            Command::RecordExecution(execution) => execution.steps.len().max(1),
+            Command::RecordSpans(record) => {
+                record.traces.iter().map(|trace| trace.spans.len()).sum::<usize>().max(1)
+            }
+            Command::SettleTrace(_) => SETTLED_STEPS,
+            Command::StartExecution(_)
+            | Command::StartStep(_)
+            | Command::CompleteStep(_)
+            | Command::EndExecution(_)
+            | Command::Rebaseline(_)
+            | Command::JudgeStep(_)
+            | Command::JudgeExecution(_)
+            | Command::TendIncident(_)
+            | Command::ChangeIncident(_) => 1,
+        }
+    }
+}
+
 /// The first 16 bytes of SHA-256 over the `Idempotency-Key` and the path it was used on.
 pub type IdempotencyScope = [u8; 16];
 

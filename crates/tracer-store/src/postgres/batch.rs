@@ -41,8 +41,6 @@ const NAME: &str = "batch";
 const DEADLINE: Duration = Duration::from_secs(10);
 /// An import carries thousands of steps in one command: so many more may take a second longer.
 const STEPS_PER_SECOND: usize = 2_000;
-/// So many steps are counted for a trace that is settled, which nobody knows before it is loaded.
-const SETTLED_STEPS: usize = 100;
 /// How often a batch may find rows made or removed under its hands before that must be a bug.
 const SURPRISES: u32 = 8;
 /// How long a batch waits before it is replayed, times the number of the replay.
@@ -217,8 +215,11 @@ impl Batches {
 impl BatchStore for Batches {
     async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
         let started = Instant::now();
-        let deadline =
-            DEADLINE + Duration::from_secs(u64::try_from(steps_in(batch) / STEPS_PER_SECOND).unwrap_or(0));
+        let deadline = DEADLINE
+            + Duration::from_secs(
+                u64::try_from(batch.iter().map(Request::steps).sum::<usize>() / STEPS_PER_SECOND)
+                    .unwrap_or(0),
+            );
         let (mut replay, mut in_doubt) = (0, false);
         loop {
             let error = match self.sessions.take().await {
@@ -270,24 +271,6 @@ fn may_replay(
         StoreError::Exists(_) | StoreError::Vanished | StoreError::NoPartition(_) => replay <= SURPRISES,
         StoreError::TooLong | StoreError::Unreadable { .. } | StoreError::Refused(_) => false,
     }
-}
-
-fn steps_in(requests: &[Request]) -> usize {
-    let steps = |request: &Request| match &request.command {
-        record::Command::RecordExecution(execution) => execution.steps.len(),
-        record::Command::RecordSpans(record) => record.traces.iter().map(|trace| trace.spans.len()).sum(),
-        record::Command::SettleTrace(_) => SETTLED_STEPS,
-        record::Command::StartExecution(_)
-        | record::Command::StartStep(_)
-        | record::Command::CompleteStep(_)
-        | record::Command::EndExecution(_)
-        | record::Command::Rebaseline(_)
-        | record::Command::JudgeStep(_)
-        | record::Command::JudgeExecution(_)
-        | record::Command::TendIncident(_)
-        | record::Command::ChangeIncident(_) => 1,
-    };
-    requests.iter().map(steps).sum()
 }
 
 /// Writes what the batch left to be written, and commits.
