@@ -1,6 +1,7 @@
 //! What clients ask to be recorded. Everything in a command was parsed at the edge.
 
 use crate::attributes::Attributes;
+use crate::event::{EventId, EventKind, LogLevel};
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId, Traceparent};
@@ -56,6 +57,8 @@ pub enum Command {
     TendIncident(TendIncident),
     /// Somebody says something of an incident.
     ChangeIncident(ChangeIncident),
+    /// A client tells something of an execution.
+    RecordEvent(Box<RecordEvent>),
 }
 
 /// Starts an execution.
@@ -200,6 +203,27 @@ pub struct RecordedStep {
     pub times: StepTimes,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+/// Tells something of an execution, which may have ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordEvent {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its id, minted before the transaction.
+    pub id: EventId,
+    /// What it tells of.
+    pub kind: EventKind,
+    /// How much it matters, of a log's line.
+    pub level: Option<LogLevel>,
+    /// What it says, within its bound.
+    pub message: String,
+    /// The step that it happened in, which must be known.
+    pub step: Option<StepId>,
+    /// When it happened; the moment the request arrived if none.
+    pub at: Option<Timestamp>,
+    /// What the client attached.
+    pub attributes: Attributes,
 }
 
 /// Makes the recent level of a step its reference.

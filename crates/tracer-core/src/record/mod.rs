@@ -16,7 +16,9 @@
 
 mod alerting;
 mod apply;
+mod changes;
 mod command;
+mod events;
 mod incident_needs;
 mod judging;
 mod needs;
@@ -27,17 +29,17 @@ mod working_set;
 pub use apply::apply;
 pub use command::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
-    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordedStep,
-    Request, StartExecution, StartStep, TendIncident,
+    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordEvent, RecordExecution,
+    RecordedStep, Request, StartExecution, StartStep, TendIncident,
 };
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
-    Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,
+    Answer, EventRecorded, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,
     StepStarted, StepStuck,
 };
 pub use working_set::{
-    Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+    Activity, Closing, EventLog, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
 };
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::working_set::{ExecutionHead, StepKey, WorkingSet};
 use crate::attributes::Attributes;
 use crate::cohort::{BaselineKey, Cohort, CohortSpec};
 use crate::detect::Policy;
+use crate::event::EventId;
 use crate::execution::ExecutionStatus;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
@@ -39,6 +40,8 @@ pub struct FirstNeeds {
     pub closings: BTreeSet<ExecutionId>,
     /// Executions whose [`super::Activity`] is needed, as it is when they are locked.
     pub activities: BTreeSet<ExecutionId>,
+    /// Events to be recorded: whether they are, and how many there are, as it is when the execution is locked.
+    pub events: BTreeSet<(ExecutionId, EventId)>,
 }
 
 impl FirstNeeds {
@@ -87,6 +90,11 @@ impl FirstNeeds {
             Command::JudgeExecution(judge) => {
                 self.lock(judge.id, Lock::Update);
                 self.activities.insert(judge.id);
+            }
+            Command::RecordEvent(event) => {
+                self.lock(event.execution, Lock::Update);
+                self.events.insert((event.execution, event.id));
+                self.steps.extend(event.step.map(|step| (event.execution, step)));
             }
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => {}
         }
@@ -187,6 +195,7 @@ impl HistoryNeeds {
             | Command::CompleteStep(_)
             | Command::EndExecution(_)
             | Command::RecordExecution(_)
+            | Command::RecordEvent(_)
             | Command::ChangeIncident(_) => {}
         }
     }
@@ -304,6 +313,7 @@ pub(super) fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> V
         | Command::JudgeStep(_)
         | Command::JudgeExecution(_)
         | Command::TendIncident(_)
+        | Command::RecordEvent(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }
@@ -436,6 +446,7 @@ impl Claims {
             Command::RecordExecution(record) => self.admit_start(&record.start),
             Command::StartExecution(start) => self.admit_start(start),
             Command::JudgeStep(judge) => self.admit_step((judge.execution, judge.id)),
+            Command::RecordEvent(event) => self.admit_event(event.execution),
             // Nothing must be written to the execution whose silence is judged.
             Command::JudgeExecution(judge) => self.admit_ending(judge.id),
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => true,
@@ -452,6 +463,14 @@ impl Claims {
         }
         self.used.insert(key.0);
         true
+    }
+
+    fn admit_event(&mut self, execution: ExecutionId) -> bool {
+        let admitted = !self.ending.contains(&execution);
+        if admitted {
+            self.used.insert(execution);
+        }
+        admitted
     }
 
     fn admit_start(&mut self, start: &StartExecution) -> bool {

@@ -303,6 +303,7 @@ impl Lab {
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
             | Outcome::Incident(_)
+            | Outcome::EventRecorded(_)
             | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
         };
         assert_eq!(answer.fresh, told.is_some());
