@@ -83,6 +83,7 @@ impl AbandonedExecutions {
                 | Outcome::StepStuck(_)
                 | Outcome::ExecutionStalled(_)
                 | Outcome::Incident(_)
+                | Outcome::EventRecorded(_)
                 | Outcome::NothingNew => Ok(None),
             },
             // Somebody else ended it in the meantime, which is just as well.

@@ -144,6 +144,7 @@ fn verdict_of(outcome: Outcome) -> Option<Verdict> {
         | Outcome::ExecutionRecorded { .. }
         | Outcome::Rebaselined
         | Outcome::Incident(_)
+        | Outcome::EventRecorded(_)
         | Outcome::NothingNew => None,
     }
 }

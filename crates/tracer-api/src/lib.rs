@@ -11,6 +11,7 @@ pub mod error;
 pub mod http;
 pub mod import;
 pub mod labels;
+pub mod live;
 pub mod metrics;
 mod notify_test;
 pub mod policy;

@@ -17,8 +17,8 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
-    Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted,
-    Idempotency, Outcome, Rebaseline, RecordExecution, Request, StartExecution, StartStep, StepEnded,
+    Answer, ChangeIncident, Command, CompleteStep, EndExecution, EventRecorded, ExecutionEnded,
+    ExecutionStarted, Idempotency, Outcome, Rebaseline, RecordEvent, RecordExecution, Request, StartExecution, StartStep, StepEnded,
     StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
@@ -154,6 +154,7 @@ impl Tracing {
             | Outcome::StepStuck(_)
             | Outcome::ExecutionStalled(_)
             | Outcome::Incident(_)
+            | Outcome::EventRecorded(_)
             | Outcome::NothingNew => return Err(unexpected("start a step")),
         };
         match &value {
@@ -250,6 +251,20 @@ impl Tracing {
             self.report.execution_recorded(&execution, &steps);
         }
         Ok(Recorded { value: execution, fresh })
+    }
+
+    /// Keeps what a client tells of an execution.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn record_event(
+        &self,
+        event: RecordEvent,
+        arrival: Arrival,
+    ) -> Result<Recorded<EventRecorded>, RepositoryError> {
+        let Answer { outcome, fresh } = self.record(Command::RecordEvent(Box::new(event)), arrival).await?;
+        let Outcome::EventRecorded(value) = outcome else { return Err(unexpected("record an event")) };
+        Ok(Recorded { value, fresh })
     }
 
     /// Makes the recent level of a step its reference.

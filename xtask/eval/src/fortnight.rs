@@ -361,6 +361,7 @@ impl Service {
             | Outcome::ExecutionEnded(_)
             | Outcome::ExecutionRecorded { .. }
             | Outcome::Incident(_)
+            | Outcome::EventRecorded(_)
             | Outcome::Rebaselined
             | Outcome::NothingNew => {}
         }
@@ -396,6 +397,7 @@ fn named(command: &Command) -> Vec<Running> {
         | Command::RecordExecution(_)
         | Command::Rebaseline(_)
         | Command::TendIncident(_)
+        | Command::RecordEvent(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }

@@ -240,6 +240,7 @@ fn is_flagged(answer: &Answer) -> bool {
         | Outcome::ExecutionEnded(_)
         | Outcome::ExecutionRecorded { .. }
         | Outcome::Incident(_)
+        | Outcome::EventRecorded(_)
         | Outcome::Rebaselined
         | Outcome::StepStuck(_)
         | Outcome::ExecutionStalled(_)

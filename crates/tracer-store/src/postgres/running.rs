@@ -91,7 +91,10 @@ impl Remembered {
             Command::EndExecution(end) => (Some(end.id), None),
             Command::JudgeStep(judge) => (Some(judge.execution), Some((judge.execution, judge.id))),
             Command::JudgeExecution(judge) => (Some(judge.id), None),
-            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => (None, None),
+            Command::Rebaseline(_)
+            | Command::TendIncident(_)
+            | Command::ChangeIncident(_)
+            | Command::RecordEvent(_) => (None, None),
         };
         if let Some(id) = executions {
             set.executions.insert(id, self.executions.get(&id)?.clone());

@@ -13,7 +13,7 @@ use tracer_core::record::{ExecutionEnded, ExecutionStarted};
 use utoipa::ToSchema;
 
 use super::step::FailureView;
-use super::{BottleneckView, StepView, Time, traceparent_of_execution};
+use super::{BottleneckView, EventView, StepView, Time, traceparent_of_execution};
 
 /// An execution that runs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -219,6 +219,10 @@ pub struct ExecutionDetailView {
     pub steps: Vec<StepView>,
     /// Where `GET /workflows/{id}/steps` goes on; `null` if these are all.
     pub next_cursor: Option<String>,
+    /// Its first 100 events, in the order in which they were recorded.
+    pub events: Vec<EventView>,
+    /// Where `GET /workflows/{id}/events` goes on; `null` if these are all.
+    pub events_next_cursor: Option<String>,
 }
 
 impl From<Execution> for ExecutionView {
@@ -247,12 +251,16 @@ impl From<Execution> for ExecutionView {
 }
 
 impl ExecutionDetailView {
-    /// Shows an execution with its payloads and first steps.
+    /// Shows an execution with its payloads, first steps and first events, each with where the listing goes on.
     #[must_use]
-    pub fn new(execution: Execution, steps: Vec<StepView>, next_cursor: Option<String>) -> Self {
+    pub fn new(
+        execution: Execution,
+        (steps, next_cursor): (Vec<StepView>, Option<String>),
+        (events, events_next_cursor): (Vec<EventView>, Option<String>),
+    ) -> Self {
         let input = execution.input.as_ref().and_then(json_of);
         let output = execution.output.as_ref().and_then(json_of);
-        Self { execution: execution.into(), input, output, steps, next_cursor }
+        Self { execution: execution.into(), input, output, steps, next_cursor, events, events_next_cursor }
     }
 }
 
