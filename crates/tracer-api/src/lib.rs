@@ -20,4 +20,5 @@ pub mod recording;
 pub mod shutdown;
 pub mod simulation;
 pub mod state;
+pub mod tail;
 pub mod telemetry;

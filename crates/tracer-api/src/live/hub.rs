@@ -240,6 +240,20 @@ fn pause_for(listeners: usize) -> Duration {
     PAUSE.saturating_add(each).min(LONGEST_PAUSE)
 }
 
+/// Returns where a listener begins, and whether it has missed something; none if it was told of what this replica has
+/// yet to hear of.
+fn place_at(state: &State, resume: Resume, rounds: u64) -> Option<(Place, bool)> {
+    let head = state.ring.head();
+    match resume {
+        Resume::Now => Some((head, false)),
+        Resume::After(place) if !state.ring.holds_all_behind(place) => Some((head, true)),
+        Resume::After(place) if place.batch <= state.newest.max(head.batch) => Some((place, false)),
+        // Another replica may be ahead, but not of a question that was asked since.
+        Resume::After(_) if rounds < 2 => None,
+        Resume::After(_) | Resume::Unknown => Some((head, true)),
+    }
+}
+
 /// One who listens.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -280,32 +294,20 @@ impl Listener {
         let mut first_round = None;
         loop {
             self.told.borrow_and_update();
-            {
+            let place = {
                 let state = self.shared.state();
                 let rounds = state.rounds.wrapping_sub(*first_round.get_or_insert(state.rounds));
-                if state.is_present && self.place_at(&state, resume, rounds) {
-                    break;
-                }
+                let place = if state.is_present { place_at(&state, resume, rounds) } else { None };
+                place.map(|(cursor, resync)| (cursor, state.generation, resync))
+            };
+            if let Some(place) = place {
+                (self.cursor, self.generation, self.resync) = place;
+                return true;
             }
             if self.wait().await.is_none() {
                 return false;
             }
         }
-        true
-    }
-
-    /// Takes its place, unless it may be one that this replica has yet to hear of.
-    fn place_at(&mut self, state: &State, resume: Resume, rounds: u64) -> bool {
-        self.generation = state.generation;
-        (self.cursor, self.resync) = match resume {
-            Resume::Now => (state.ring.head(), false),
-            Resume::After(place) if !state.ring.holds_all_behind(place) => (state.ring.head(), true),
-            Resume::After(place) if place.batch <= state.newest.max(state.ring.head().batch) => (place, false),
-            // Another replica may be ahead, but not of a question that was asked since.
-            Resume::After(_) if rounds < 2 => return false,
-            Resume::After(_) | Resume::Unknown => (state.ring.head(), true),
-        };
-        true
     }
 
     /// Waits until something has happened; none when the service stops.
