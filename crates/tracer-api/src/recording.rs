@@ -18,8 +18,8 @@ use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
     Answer, ChangeIncident, Command, CompleteStep, EndExecution, EventRecorded, ExecutionEnded,
-    ExecutionStarted, Idempotency, Outcome, Rebaseline, RecordEvent, RecordExecution, Request, StartExecution, StartStep, StepEnded,
-    StepStarted,
+    ExecutionStarted, Idempotency, Outcome, Rebaseline, RecordEvent, RecordExecution, Request,
+    StartExecution, StartStep, StepEnded, StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;

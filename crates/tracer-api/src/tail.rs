@@ -86,7 +86,8 @@ impl Tail {
                 stream.query_pairs_mut().append_pair(name, &value);
             }
         }
-        let client = tracer_alert::client_builder()?.connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
+        let client =
+            tracer_alert::client_builder()?.connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let style = Style { colours: std::io::stdout().is_terminal() && !no_color };
         Ok(Self { client, stream, key: api_key, style })

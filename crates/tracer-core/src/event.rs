@@ -205,7 +205,8 @@ mod tests {
         assert!(id.to_string().starts_with("ev_0001020304057"));
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(EventId::from_bytes(id.to_bytes()), id);
-        for wrong in ["", "ev_", "ev_0123456789ABCDEF0123456789abcdef", "wf_0123456789abcdef0123456789abcdef"] {
+        for wrong in ["", "ev_", "ev_0123456789ABCDEF0123456789abcdef", "wf_0123456789abcdef0123456789abcdef"]
+        {
             assert_eq!(wrong.parse::<EventId>(), Err(EventIdError), "{wrong}");
         }
     }

@@ -408,7 +408,10 @@ mod tests {
         let all = vec![started, ended, event];
         let written = serde_json::to_string(&all).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Change>>(&written).unwrap(), all);
-        insta::assert_snapshot!(serde_json::to_string(&all[1]).unwrap(), @"");
+        insta::assert_snapshot!(
+            serde_json::to_string(&all[1]).unwrap(),
+            @r#"{"t":1769860800000000,"x":"wf_01010101010101010101010101010101","w":"etl","c":{"se":{"s":{"s":"st_0000000000000007","n":"load","y":"task","a":1,"b":1769860800000000},"r":"failed","e":1769860800000000,"d":5000,"f":{"type":"E","message":"boom"}}}}"#
+        );
     }
 
     #[test]

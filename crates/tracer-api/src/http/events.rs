@@ -16,12 +16,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::body::{Body, RequestBody};
 use super::checks::Checks;
 use super::cursor::{self, Place};
+use super::fields;
 use super::query::{FromQuery, NoParameters, Pairs, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
 use super::views::{EventRecordedView, EventView, EventsView};
 use super::workflows::page_rows;
-use super::fields;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -64,7 +64,8 @@ impl TellEvent {
             "" => Err("must not be empty"),
             message => Ok(event::message(message)),
         });
-        let level = checks.optional("/level", self.level.as_deref(), |level| LogLevel::parse(level).ok_or(LEVELS));
+        let level =
+            checks.optional("/level", self.level.as_deref(), |level| LogLevel::parse(level).ok_or(LEVELS));
         if level.is_some() && kind.is_some_and(|kind| kind != EventKind::Log) {
             checks.fault("/level", "must be left out unless kind is log");
         }

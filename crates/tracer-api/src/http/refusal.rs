@@ -60,7 +60,11 @@ impl From<Refusal> for ApiError {
             Refusal::UnknownIncident => Self::not_found(UNKNOWN_INCIDENT),
             Refusal::IncidentIsResolved => Self::conflict("The incident is resolved already."),
             Refusal::TooManyEvents => Self::Unprocessable(
-                format!("This execution has {} events, which is as many as one may have.", limits::EVENTS_PER_EXECUTION).into(),
+                format!(
+                    "This execution has {} events, which is as many as one may have.",
+                    limits::EVENTS_PER_EXECUTION
+                )
+                .into(),
             ),
             Refusal::IdTaken => Self::conflict("An execution or step of this id exists already."),
             Refusal::IdempotencyKeyReused => {

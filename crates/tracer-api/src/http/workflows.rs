@@ -22,14 +22,15 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::list::{page_rows, severity};
 use super::body::{Body, RequestBody};
-use super::events::EventPlace;
 use super::checks::{Checks, Reported};
+use super::events::EventPlace;
 use super::headers::Upstream;
 use super::query::{NoParameters, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
 use super::views::{
-    BottleneckView, BottlenecksView, EventView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, StepView,
+    BottleneckView, BottlenecksView, EventView, ExecutionDetailView, ExecutionEndedView,
+    ExecutionStartedView, StepView,
 };
 use super::{cursor, fields};
 use crate::error::ApiError;

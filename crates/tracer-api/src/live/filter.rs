@@ -58,7 +58,9 @@ impl Filter {
             filter.kinds |= bit(kind);
         }
         if filter.workflows.len() > MOST_VALUES || filter.executions.len() > MOST_VALUES {
-            return Err(ApiError::bad_request("The query must not list more than 100 workflows or executions."));
+            return Err(ApiError::bad_request(
+                "The query must not list more than 100 workflows or executions.",
+            ));
         }
         Ok(filter)
     }

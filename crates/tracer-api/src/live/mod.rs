@@ -15,17 +15,14 @@ mod sse;
 mod view;
 mod websocket;
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use tracer_core::live::ChangeKind;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use self::hub::Hub;
 use self::filter::Filter;
+pub use self::hub::Hub;
 use self::hub::{ListenError, Listener, Resume};
 use self::ring::Place;
 use crate::error::ApiError;
@@ -93,3 +90,5 @@ fn kinds() -> String {
         None => String::new(),
     }
 }
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,15 @@ impl Ring {
     pub(super) const fn new(most_events: usize) -> Self {
         let nowhere = Place::behind(0);
         let most_bytes = limits::LIVE_BUFFER_BYTES;
-        Self { chunks: VecDeque::new(), base: nowhere, head: nowhere, events: 0, bytes: 0, most_events, most_bytes }
+        Self {
+            chunks: VecDeque::new(),
+            base: nowhere,
+            head: nowhere,
+            events: 0,
+            bytes: 0,
+            most_events,
+            most_bytes,
+        }
     }
 
     /// Begins anew behind a batch.

@@ -154,27 +154,32 @@ fn what(change: &Change) -> WhatView<'_> {
             duration_ms: duration.as_millis(),
             error: failure.as_ref().map(error_view),
         },
-        What::Bottleneck { step, verdict } => WhatView::Bottleneck {
-            step: step_view(step),
-            bottleneck: bottleneck(Some(step), verdict),
-        },
+        What::Bottleneck { step, verdict } => {
+            WhatView::Bottleneck { step: step_view(step), bottleneck: bottleneck(Some(step), verdict) }
+        }
         What::InFlight { step, started_at, verdict } => WhatView::InFlight {
             step_id: step.as_ref().map(|step| step.id),
             step_name: step.as_ref().map(|step| &step.name),
             started_at: Time(*started_at),
             bottleneck: bottleneck(step.as_ref(), verdict),
         },
-        What::ExecutionEnded { status, started_at, ended_at, total, steps_completed, bottlenecks, failure } => {
-            WhatView::WorkflowEnd {
-                status: *status,
-                started_at: Time(*started_at),
-                ended_at: Time(*ended_at),
-                total_duration_ms: total.as_millis(),
-                steps_completed: *steps_completed,
-                bottlenecks: *bottlenecks,
-                error: failure.as_ref().map(error_view),
-            }
-        }
+        What::ExecutionEnded {
+            status,
+            started_at,
+            ended_at,
+            total,
+            steps_completed,
+            bottlenecks,
+            failure,
+        } => WhatView::WorkflowEnd {
+            status: *status,
+            started_at: Time(*started_at),
+            ended_at: Time(*ended_at),
+            total_duration_ms: total.as_millis(),
+            steps_completed: *steps_completed,
+            bottlenecks: *bottlenecks,
+            error: failure.as_ref().map(error_view),
+        },
         What::Incident { id, transition, kind, step_name, state, severity, occurrences, note } => {
             WhatView::Incident {
                 incident_id: *id,

@@ -31,14 +31,15 @@ impl Style {
         let (sign, colour, what) = said(&change, &kind);
         let id = text(&change, "workflow_id");
         let short = id.get(id.len().saturating_sub(8)..).unwrap_or_default();
-        format!(
+        let line = format!(
             "{} {} {} {} {}",
             self.paint(DIM, &time.unwrap_or_default()),
             self.paint(colour, &format!("{sign:<9}")),
             self.paint(BOLD, &text(&change, "workflow_name")),
             self.paint(DIM, short),
             what,
-        )
+        );
+        line.trim_end().to_owned()
     }
 
     /// Returns a line about the stream itself.
@@ -87,16 +88,17 @@ fn said(change: &Value, kind: &str) -> (&'static str, &'static str, String) {
             ("ended", if status == "completed" { GREEN } else { RED }, line)
         }
         "incident" => {
-            let about = change.get("step_name").and_then(Value::as_str).map(|name| format!(" {}", plain(name)));
-            let note = text(change, "note");
-            let note = if note.is_empty() { String::new() } else { format!(": {note}") };
-            let line = format!(
-                "{} {}{} {}{note}",
-                text(change, "incident_kind"),
-                text(change, "transition"),
-                about.unwrap_or_default(),
-                text(change, "severity"),
-            );
+            let about =
+                change.get("step_name").and_then(Value::as_str).map(|name| format!(" {}", plain(name)));
+            let (note, severity) = (text(change, "note"), text(change, "severity"));
+            let how = match note.as_str() {
+                "" => severity,
+                // Of an opening, it says how bad it is by itself.
+                _ if note.starts_with(&severity) => note,
+                _ => format!("{severity}: {note}"),
+            };
+            let (kind, happened) = (text(change, "incident_kind"), text(change, "transition"));
+            let line = format!("{kind} {happened}{} {how}", about.unwrap_or_default());
             ("incident", colour_of(change), line)
         }
         "event" => {
@@ -174,20 +176,41 @@ mod tests {
     }
 
     fn every_kind() -> Vec<String> {
-        let verdict = json!({"severity": "CRITICAL", "duration_ms": 2100, "historical_avg_ms": 420, "factor": 5.0});
+        let verdict =
+            json!({"severity": "CRITICAL", "duration_ms": 2100, "historical_avg_ms": 420, "factor": 5.0});
         let warning = json!({"severity": "WARNING", "duration_ms": 190_000, "historical_avg_ms": 80_000, "factor": 2.38});
-        let silent = json!({"severity": "CRITICAL", "duration_ms": 7_300_000, "historical_avg_ms": 0, "factor": 0.0});
+        let silent =
+            json!({"severity": "CRITICAL", "duration_ms": 7_300_000, "historical_avg_ms": 0, "factor": 0.0});
         vec![
             change("workflow_start", json!({"started_at": "2026-01-31T12:00:00.123Z"})),
             change("step_start", json!({"step_name": "load", "attempt": 2})),
-            change("step_complete", json!({"step_name": "load", "attempt": 1, "status": "completed", "duration_ms": 2100, "error": null})),
-            change("step_complete", json!({"step_name": "load", "status": "failed", "duration_ms": 5, "error": {"type": "IoError", "message": "disk\nfull\u{1b}[2J"}})),
+            change(
+                "step_complete",
+                json!({"step_name": "load", "attempt": 1, "status": "completed", "duration_ms": 2100, "error": null}),
+            ),
+            change(
+                "step_complete",
+                json!({"step_name": "load", "status": "failed", "duration_ms": 5, "error": {"type": "IoError", "message": "disk\nfull\u{1b}[2J"}}),
+            ),
             change("bottleneck", json!({"step_name": "load", "bottleneck": verdict})),
             change("in_flight", json!({"step_name": "load", "bottleneck": warning})),
             change("in_flight", json!({"step_name": null, "bottleneck": silent})),
-            change("workflow_end", json!({"status": "completed", "total_duration_ms": 61_000, "steps_completed": 5, "bottlenecks": 1, "error": null})),
-            change("workflow_end", json!({"status": "failed", "total_duration_ms": 900, "steps_completed": 1, "bottlenecks": 0, "error": {"type": null, "message": "no"}})),
-            change("incident", json!({"incident_kind": "slow_step", "transition": "opened", "step_name": "load", "severity": "WARNING", "note": "WARNING, 2.5 times"})),
+            change(
+                "workflow_end",
+                json!({"status": "completed", "total_duration_ms": 61_000, "steps_completed": 5, "bottlenecks": 1, "error": null}),
+            ),
+            change(
+                "workflow_end",
+                json!({"status": "failed", "total_duration_ms": 900, "steps_completed": 1, "bottlenecks": 0, "error": {"type": null, "message": "no"}}),
+            ),
+            change(
+                "incident",
+                json!({"incident_kind": "slow_step", "transition": "opened", "step_name": "load", "severity": "WARNING", "note": "WARNING, 2.5 times"}),
+            ),
+            change(
+                "incident",
+                json!({"incident_kind": "slow_step", "transition": "resolved", "step_name": "load", "severity": "WARNING", "note": "normal"}),
+            ),
             change("event", json!({"event_kind": "log", "level": "warn", "message": "half full"})),
             change("event", json!({"event_kind": "tool_call", "level": null, "message": "grep"})),
             change("later", json!({})),
@@ -200,16 +223,36 @@ mod tests {
     fn every_kind_of_change_is_one_readable_line() {
         let style = Style { colours: false };
         let lines: Vec<String> = every_kind().iter().map(|json| style.line(json)).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        12:00:00.123 started   etl 4d5e6f70
+        12:00:00.123 step      etl 4d5e6f70 load (attempt 2)
+        12:00:00.123 done      etl 4d5e6f70 load completed in 2.1 s
+        12:00:00.123 failed    etl 4d5e6f70 load failed in 5 ms: IoError: disk full [2J
+        12:00:00.123 SLOW      etl 4d5e6f70 load 2.1 s, 5 × the usual 420 ms CRITICAL
+        12:00:00.123 STUCK     etl 4d5e6f70 load still runs, 3 min 10 s, 2.38 × the usual 1 min 20 s WARNING
+        12:00:00.123 STUCK     etl 4d5e6f70 nothing heard for 2 h 1 min CRITICAL
+        12:00:00.123 ended     etl 4d5e6f70 completed in 1 min 1 s, 5 steps, 1 slow
+        12:00:00.123 ended     etl 4d5e6f70 failed in 900 ms, 1 steps: no
+        12:00:00.123 incident  etl 4d5e6f70 slow_step opened load WARNING, 2.5 times
+        12:00:00.123 incident  etl 4d5e6f70 slow_step resolved load WARNING: normal
+        12:00:00.123 event     etl 4d5e6f70 log warn: half full
+        12:00:00.123 event     etl 4d5e6f70 tool_call: grep
+        12:00:00.123 ?         etl 4d5e6f70 later
+        -- resync: something was missed, what follows is complete again
+        no json
+        ");
     }
 
     #[test]
     fn colours_surround_words_and_end_with_them() {
         let style = Style { colours: true };
-        insta::assert_snapshot!(style.line(&every_kind()[4]).escape_debug(), @"");
+        insta::assert_snapshot!(
+            style.line(&every_kind()[4]).escape_debug(),
+            @r"\u{1b}[2m12:00:00.123\u{1b}[0m \u{1b}[1;31mSLOW     \u{1b}[0m \u{1b}[1metl\u{1b}[0m \u{1b}[2m4d5e6f70\u{1b}[0m load 2.1 s, 5 × the usual 420 ms CRITICAL"
+        );
         for line in every_kind().iter().map(|json| style.line(json)) {
             let escapes = line.matches('\u{1b}').count();
-            assert!(escapes % 2 == 0 && (line.ends_with("\u{1b}[0m") || !line.contains("\u{1b}[2J")), "{line:?}");
+            assert!(escapes % 2 == 0 && !line.contains("\u{1b}[2J"), "{line:?}");
         }
     }
 }

@@ -70,8 +70,7 @@ mod tests {
     fn events_are_read_however_they_are_cut() {
         let stream = "retry: 2000\nid: 5\n: listening\n\nid: 6-0\nevent: event\ndata: {\"a\":\"é\"}\n\n: alive\n\nid: 7\r\ndata: x\r\ndata:y\r\n\r\n";
         let event = |id: &str, data: Option<&str>| Event { id: Some(id.into()), data: data.map(Into::into) };
-        let expected =
-            vec![event("5", None), event("6-0", Some("{\"a\":\"é\"}")), event("7", Some("x\ny"))];
+        let expected = vec![event("5", None), event("6-0", Some("{\"a\":\"é\"}")), event("7", Some("x\ny"))];
         for size in [1, 2, 3, 7, 1_000] {
             let mut parser = Parser::default();
             let events: Vec<Event> =

@@ -76,7 +76,12 @@ pub(super) fn step_stuck(
 }
 
 /// Tells that nothing has been heard of an execution for too long.
-pub(super) fn execution_stalled(stalled: &ExecutionStalled, mark: usize, now: Timestamp, set: &mut WorkingSet) {
+pub(super) fn execution_stalled(
+    stalled: &ExecutionStalled,
+    mark: usize,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) {
     let before = set.changes.len();
     let (started_at, verdict) = (stalled.started_at, Box::new(stalled.bottleneck.clone()));
     push(stalled.id, &stalled.workflow, What::InFlight { step: None, started_at, verdict }, now, set);

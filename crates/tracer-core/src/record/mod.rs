@@ -35,11 +35,12 @@ pub use command::{
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
-    Answer, EventRecorded, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded,
-    StepStarted, StepStuck,
+    Answer, EventRecorded, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal,
+    StepEnded, StepStarted, StepStuck,
 };
 pub use working_set::{
-    Activity, Closing, EventLog, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, WorkingSet, Written,
+    Activity, Closing, EventLog, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey,
+    WorkingSet, Written,
 };
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use crate::ids::{ExecutionId, StepId};
 use crate::incident::{ALARM_BYTES, Alarm, HistoryEntry, Incident, IncidentId};
 use crate::live::Change;
 use crate::record::{
-    Activity, Answer, Claims, Closing, EventLog, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
-    IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
+    Activity, Answer, Claims, Closing, EventLog, ExecutionHead, FirstNeeds, History, HistoryNeeds,
+    IdempotencyRecord, IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written,
+    apply, segment_needs,
 };
 use crate::routing::NewNotification;
 use crate::step::{Step, StepStatus};

@@ -25,8 +25,8 @@ use tracer_core::record::{self, FirstNeeds, HistoryNeeds, IncidentNeeds, Request
 use tracer_core::repository::RepositoryError;
 
 use super::error::StoreError;
-use super::live::Live;
 use super::executions::Locks;
+use super::live::Live;
 use super::partitions::{self, Month};
 use super::pool::{Connector, Role};
 use super::row::Bits;

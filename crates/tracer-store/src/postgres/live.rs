@@ -93,5 +93,6 @@ pub(super) fn add<'a>(set: &WorkingSet) -> Params<'a> {
 
 /// Returns what no other process calls itself.
 fn one_of_a_kind() -> String {
-    tracer_core::ids::ExecutionId::mint(tracer_core::clock::Clock::now(&crate::clock::SystemClock)).to_string()
+    tracer_core::ids::ExecutionId::mint(tracer_core::clock::Clock::now(&crate::clock::SystemClock))
+        .to_string()
 }

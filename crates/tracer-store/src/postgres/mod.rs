@@ -109,8 +109,7 @@ pub(crate) async fn open(
     migrate::run(&connector, clock.now()).await?;
     let live = Live::new();
     live.start(pool.clone(), connector.clone(), &cancelled);
-    let batches =
-        Arc::new(Batches::new(connector.clone(), policy, live.clone(), config.acquire_timeout));
+    let batches = Arc::new(Batches::new(connector.clone(), policy, live.clone(), config.acquire_timeout));
     let writer = Writer::start(batches.clone(), &config.writer).map_err(OpenError::Thread)?;
     Ok(Arc::new(PostgresStore {
         connector,

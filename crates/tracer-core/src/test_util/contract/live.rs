@@ -83,10 +83,9 @@ fn words(change: &Change) -> String {
             let what = step.as_ref().map_or("as a whole", |step| step.name.as_str());
             format!("{workflow} {what} takes {}", verdict(Some(found)))
         }
-        What::ExecutionEnded { status, steps_completed, bottlenecks, .. } => format!(
-            "{workflow} {} with {steps_completed} steps, {bottlenecks} slow",
-            status.as_str()
-        ),
+        What::ExecutionEnded { status, steps_completed, bottlenecks, .. } => {
+            format!("{workflow} {} with {steps_completed} steps, {bottlenecks} slow", status.as_str())
+        }
         What::Incident { transition, kind, severity, occurrences, .. } => {
             let (what, kind, severity) = (transition.as_str(), kind.as_str(), severity.as_str());
             format!("{workflow} {kind} {what} {severity} {occurrences}")
@@ -233,8 +232,7 @@ pub async fn the_changes_of_an_execution_keep_their_order_when_batches_race(lab:
         by_execution.entry(change.execution).or_default().push(told);
     }
     let rounds = (0..8).flat_map(|round| [format!("step {round} starts"), format!("step {round} ends")]);
-    let expected: Vec<String> =
-        [vec!["start".to_owned()], rounds.collect(), vec!["end".to_owned()]].concat();
+    let expected: Vec<String> = [vec!["start".to_owned()], rounds.collect(), vec!["end".to_owned()]].concat();
     assert_eq!(by_execution.len(), EXECUTIONS);
     by_execution.values().for_each(|told| assert_eq!(*told, expected));
 }

@@ -195,7 +195,11 @@ impl Follower {
         self.newest = last.unwrap_or(begins_after).unsigned_abs();
         self.place = Some(Place { epoch: row::get(&row, "epoch")?, next, gap: None });
         self.more = true;
-        Ok(Heard { begins_after: Some(begins_after.unsigned_abs()), batches: Vec::new(), newest: self.newest })
+        Ok(Heard {
+            begins_after: Some(begins_after.unsigned_abs()),
+            batches: Vec::new(),
+            newest: self.newest,
+        })
     }
 }
 

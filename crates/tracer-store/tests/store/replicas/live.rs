@@ -12,7 +12,8 @@ use super::{replica, send};
 const ALL: usize = 1 << 24;
 
 async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a connection");
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client
 }
@@ -52,7 +53,10 @@ async fn a_number_that_is_missing_is_waited_for_and_then_told_in_its_place() {
     let store = replica(database.url()).await;
     let mut follow = begin(&*store).await;
     let other = connect(database.url()).await;
-    other.batch_execute("BEGIN; INSERT INTO live_changes (bytes, body) VALUES (2, '[]')").await.expect("a row");
+    other
+        .batch_execute("BEGIN; INSERT INTO live_changes (bytes, body) VALUES (2, '[]')")
+        .await
+        .expect("a row");
     send(&*store, start("etl")).await;
     assert!(hear_of_newest(&mut *follow, 2).await.is_empty(), "1 may still come");
     other.batch_execute("COMMIT").await.expect("committed");
@@ -65,7 +69,10 @@ async fn a_number_that_was_rolled_back_is_passed_over() {
     let store = replica(database.url()).await;
     let mut follow = begin(&*store).await;
     let other = connect(database.url()).await;
-    other.batch_execute("BEGIN; INSERT INTO live_changes (bytes, body) VALUES (2, '[]')").await.expect("a row");
+    other
+        .batch_execute("BEGIN; INSERT INTO live_changes (bytes, body) VALUES (2, '[]')")
+        .await
+        .expect("a row");
     send(&*store, start("etl")).await;
     send(&*store, start("etl")).await;
     assert!(hear_of_newest(&mut *follow, 3).await.is_empty());
