@@ -154,7 +154,7 @@ impl Connector {
                     }
                 }
             });
-            client.batch_execute(EVERY_SESSION).await?;
+            client.batch_execute(&format!("{EVERY_SESSION}\n{IN_ORDER};")).await?;
             Ok(client)
         };
         match tokio::time::timeout(self.timeout, connecting).await {
