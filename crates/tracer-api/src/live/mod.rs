@@ -62,7 +62,7 @@ impl Asked {
     /// Begins to listen: after `Last-Event-ID`, which browsers send when they come back, else after the parameter of
     /// that name, else with what comes next.
     async fn listen(self, req: &HttpRequest, state: &AppState) -> Result<Listener, ApiError> {
-        let header = req.headers().get("last-event-id").map(|id| id.to_str().unwrap_or_default());
+        let header = req.headers().get("last-event-id").map(|id| id.to_str().unwrap_or("?"));
         let resume = match header.or(self.last_event_id.as_deref()) {
             None | Some("") => Resume::Now,
             Some(id) => Place::parse(id).map_or(Resume::Unknown, Resume::After),

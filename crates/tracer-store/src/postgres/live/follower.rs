@@ -1,8 +1,9 @@
 //! One who follows: reads the rows in the order of their numbers, and waits where one is missing.
 //!
-//! A number below one that is visible may belong to a transaction that still runs. Its id is then below the first one
-//! that had not been given when the gap was seen; once every transaction below that is over and the row is still not
-//! there, it was rolled back, and reading goes on. Some other transaction of the server may run for hours: after half a minute
+//! A number below one that is visible may belong to a transaction that still runs. It had its own id before it took the
+//! number, so that the next id to be given is above it: the reader takes one itself when it sees the gap. (The end of a
+//! snapshot, `pg_snapshot_xmax`, would not do: transactions that run may lie above it.) Once every transaction up to
+//! that id is over and the row is still not there, it was rolled back, and reading goes on. Some other transaction of the server may run for hours: after half a minute
 //! the gap is given up, and whoever listens is told that something may be missing.
 //!
 //! Invariant: batches come in the order of their numbers, each once; what is not certain to be all of it begins with
@@ -28,6 +29,9 @@ use crate::postgres::row::{self, Bits};
 const PERIOD: Duration = Duration::from_secs(1);
 /// How soon a missing number is looked for again.
 const GAP_PERIOD: Duration = Duration::from_millis(5);
+/// The part of the time that it has been missing for, as a divisor, and the longest.
+const GAP_SHARE: u32 = 4;
+const LONGEST_GAP_PERIOD: Duration = Duration::from_millis(250);
 /// How long one is waited for: three times what a batch may take.
 const GAP_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for one question.
@@ -51,12 +55,15 @@ SELECT (SELECT min(change_id)
 
 const READ: &str = "\
 -- read_changes
-SELECT s.epoch, s.trimmed, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,
-       pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS coming, c.change_id, c.body
+SELECT s.epoch, s.trimmed, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest, c.change_id, c.body
   FROM live_state AS s
   LEFT JOIN LATERAL (
     SELECT change_id, body FROM live_changes WHERE change_id >= $1 ORDER BY change_id LIMIT $2) AS c ON true
  ORDER BY c.change_id";
+
+const TAKE_ID: &str = "\
+-- take_transaction_id
+SELECT pg_current_xact_id()::text::bigint AS given";
 
 /// One who follows.
 pub(in crate::postgres) struct Follower {
@@ -89,8 +96,8 @@ struct Place {
 /// A number that is missing: the next one.
 #[derive(Clone, Copy, Debug)]
 struct Gap {
-    /// The first transaction id that had not been given when it was seen.
-    coming: i64,
+    /// The id of a transaction that began when it was seen.
+    given: i64,
     since: Instant,
 }
 
@@ -100,7 +107,6 @@ struct Look {
     trimmed: i64,
     /// The oldest transaction that may still run.
     oldest: i64,
-    coming: i64,
     rows: VecDeque<(i64, Vec<u8>)>,
 }
 
@@ -135,8 +141,9 @@ impl Follower {
     /// Waits until there may be something new.
     async fn wait(&mut self) {
         let Some(session) = self.session.as_mut().filter(|_| !self.more) else { return };
-        let is_gap = self.place.as_ref().is_some_and(|place| place.gap.is_some());
-        let period = if is_gap { GAP_PERIOD } else { PERIOD };
+        let gap = self.place.as_ref().and_then(|place| place.gap);
+        let period =
+            gap.map_or(PERIOD, |gap| (gap.since.elapsed() / GAP_SHARE).clamp(GAP_PERIOD, LONGEST_GAP_PERIOD));
         let (written, notified) = (self.written.changed(), session.notified.changed());
         let hint = async {
             tokio::select! {
@@ -172,9 +179,15 @@ impl Follower {
         };
         self.newest = self.newest.max(look.rows.back().map_or(0, |(id, _)| id.unsigned_abs()));
         self.more = i64::try_from(look.rows.len()) == Ok(PORTION);
-        let given_up = place.gap.is_some_and(|gap| gap.since.elapsed() > GAP_PATIENCE);
-        let (batches, begins_after) = take(place, look, given_up);
+        let give_up = place.gap.is_some_and(|gap| gap.since.elapsed() > GAP_PATIENCE);
+        let Taken { batches, begins_after, new_gap } = take(place, look, give_up);
         self.more &= place.gap.is_none();
+        if new_gap {
+            let row = session.client.query_one(TAKE_ID, &[]).await?;
+            place.gap = Some(Gap { given: row::get(&row, "given")?, since: Instant::now() });
+            // It may have been filled meanwhile.
+            self.more = true;
+        }
         Ok(Heard { begins_after, batches, newest: self.newest })
     }
 
@@ -222,30 +235,42 @@ fn look(rows: &[Row]) -> Result<Option<Look>, StoreError> {
         epoch: row::get(first, "epoch")?,
         trimmed: row::get(first, "trimmed")?,
         oldest: row::get(first, "oldest")?,
-        coming: row::get(first, "coming")?,
         rows: found,
     }))
 }
 
-/// Takes the rows up to one that is missing; returns them, and whether something before them may be missing for good.
-fn take(place: &mut Place, look: Look, given_up: bool) -> (Vec<Arc<ChangeBatch>>, Option<u64>) {
-    let (mut batches, mut begins_after) = (Vec::with_capacity(look.rows.len()), None);
+/// What a look gave.
+struct Taken {
+    batches: Vec<Arc<ChangeBatch>>,
+    /// The batch up to which something may be missing for good.
+    begins_after: Option<u64>,
+    /// Whether a number is missing that was not known to be.
+    new_gap: bool,
+}
+
+/// Takes the rows up to one that is missing.
+fn take(place: &mut Place, look: Look, give_up: bool) -> Taken {
+    let mut taken =
+        Taken { batches: Vec::with_capacity(look.rows.len()), begins_after: None, new_gap: false };
     for (id, body) in look.rows {
         if id > place.next {
-            let gap = *place.gap.get_or_insert(Gap { coming: look.coming, since: Instant::now() });
-            if look.oldest < gap.coming {
-                if !given_up {
+            let Some(gap) = place.gap else {
+                taken.new_gap = true;
+                break;
+            };
+            if look.oldest <= gap.given {
+                if !give_up {
                     break;
                 }
-                begins_after = Some((id - 1).unsigned_abs());
-                batches.clear();
+                taken.begins_after = Some((id - 1).unsigned_abs());
+                taken.batches.clear();
             }
         }
         place.gap = None;
         place.next = id + 1;
-        batches.push(Arc::new(ChangeBatch { id: id.unsigned_abs(), changes: decode(&body) }));
+        taken.batches.push(Arc::new(ChangeBatch { id: id.unsigned_abs(), changes: decode(&body) }));
     }
-    (batches, begins_after)
+    taken
 }
 
 /// Reads the changes of a row; those that a newer version wrote and this one does not know are left out.
@@ -261,12 +286,19 @@ fn decode(body: &[u8]) -> Vec<(u32, Change)> {
 mod tests {
     use super::*;
 
-    fn seen(place: &mut Place, ids: &[i64], oldest: i64, coming: i64) -> String {
+    fn look_at(ids: &[i64], oldest: i64) -> Look {
         let rows = ids.iter().map(|id| (*id, b"[]".to_vec())).collect();
-        let look = Look { epoch: Bits([0; 16]), trimmed: 0, oldest, coming, rows };
-        let (batches, lost) = take(place, look, false);
-        assert_eq!(lost, None);
-        batches.iter().map(|batch| batch.id.to_string()).collect::<Vec<_>>().join(" ")
+        Look { epoch: Bits([0; 16]), trimmed: 0, oldest, rows }
+    }
+
+    /// Returns what a look gives; a gap that it shows is noted under `given`.
+    fn seen(place: &mut Place, ids: &[i64], oldest: i64, given: i64) -> String {
+        let taken = take(place, look_at(ids, oldest), false);
+        assert_eq!(taken.begins_after, None);
+        if taken.new_gap {
+            place.gap = Some(Gap { given, since: Instant::now() });
+        }
+        taken.batches.iter().map(|batch| batch.id.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     fn at(next: i64) -> Place {
@@ -285,9 +317,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_passed_over_once_all_that_ran_then_is_over() {
         let mut place = at(5);
-        assert_eq!(seen(&mut place, &[7], 100, 110), "");
-        assert_eq!(seen(&mut place, &[7, 8], 109, 120), "", "transaction 109 may have taken 5 or 6");
-        assert_eq!(seen(&mut place, &[7, 8], 110, 130), "7 8");
+        // Nothing older runs by the snapshot, and yet what holds 5 may be above its end.
+        assert_eq!(seen(&mut place, &[7], 110, 110), "");
+        assert_eq!(seen(&mut place, &[7, 8], 110, 120), "", "transaction 109 or 110 may have taken 5 or 6");
+        assert_eq!(seen(&mut place, &[7, 8], 111, 130), "7 8");
     }
 
     #[test]
@@ -295,18 +328,16 @@ mod tests {
         let mut place = at(5);
         assert_eq!(seen(&mut place, &[9], 100, 110), "");
         assert_eq!(seen(&mut place, &[5, 9], 100, 120), "5");
-        assert_eq!(seen(&mut place, &[9], 115, 130), "", "it was seen anew, when 120 had not been given");
-        assert_eq!(seen(&mut place, &[9], 120, 130), "9");
+        assert_eq!(seen(&mut place, &[9], 115, 130), "", "it was seen anew, when 120 was given");
+        assert_eq!(seen(&mut place, &[9], 121, 130), "9");
     }
 
     #[test]
     fn a_gap_that_lasts_is_given_up_and_said_so() {
         let mut place = at(5);
         assert_eq!(seen(&mut place, &[7], 100, 110), "");
-        let rows = VecDeque::from([(7, b"[]".to_vec()), (8, b"[]".to_vec())]);
-        let look = Look { epoch: Bits([0; 16]), trimmed: 0, oldest: 100, coming: 120, rows };
-        let (batches, lost) = take(&mut place, look, true);
-        assert_eq!((batches.len(), lost), (2, Some(6)));
+        let taken = take(&mut place, look_at(&[7, 8], 100), true);
+        assert_eq!((taken.batches.len(), taken.begins_after), (2, Some(6)));
     }
 
     #[test]

@@ -41,14 +41,12 @@ pub(super) async fn keep(connector: Connector, mut written: watch::Receiver<()>,
     // What another process left is removed too, once it is old.
     let mut until = Instant::now() + kept_for();
     loop {
-        let waiting = async {
-            if Instant::now() > until {
-                // Nobody writes: there is nothing left, until somebody does.
-                drop(written.changed().await);
-            }
-            tokio::time::sleep(PERIOD).await;
-        };
-        if stop.run_until_cancelled(waiting).await.is_none() {
+        if Instant::now() > until {
+            // Nobody writes: there is nothing left, until somebody does.
+            let Some(Ok(())) = stop.run_until_cancelled(written.changed()).await else { return };
+            until = Instant::now() + kept_for();
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(PERIOD)).await.is_none() {
             return;
         }
         if written.has_changed().unwrap_or(false) {

@@ -64,6 +64,23 @@ async fn a_number_that_is_missing_is_waited_for_and_then_told_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_is_waited_for_even_if_its_transaction_began_after_those_that_are_over() {
+    const ADD: &str = "INSERT INTO live_changes (bytes, body) VALUES (2, '[]')";
+    let database = TestDatabase::create().await;
+    let store = replica(database.url()).await;
+    let mut follow = begin(&*store).await;
+    let (early, late) = (connect(database.url()).await, connect(database.url()).await);
+    early.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.expect("begun");
+    late.batch_execute(&format!("BEGIN; {ADD}")).await.expect("1");
+    early.batch_execute(&format!("{ADD}; COMMIT")).await.expect("2");
+    assert!(hear_of_newest(&mut *follow, 2).await.is_empty(), "1 may still come");
+    send(&*store, start("etl")).await;
+    assert!(hear_of_newest(&mut *follow, 3).await.is_empty(), "and still");
+    late.batch_execute("COMMIT").await.expect("committed");
+    assert_eq!(hear(&mut *follow, 3).await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_that_was_rolled_back_is_passed_over() {
     let database = TestDatabase::create().await;
     let store = replica(database.url()).await;
