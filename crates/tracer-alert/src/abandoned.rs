@@ -85,6 +85,7 @@ impl AbandonedExecutions {
                 | Outcome::Incident(_)
                 | Outcome::SpansRecorded(_)
                 | Outcome::TraceSettled(_)
+                | Outcome::EventRecorded(_)
                 | Outcome::NothingNew => Ok(None),
             },
             // Somebody else ended it in the meantime, which is just as well.

@@ -152,6 +152,7 @@ fn verdict_of(outcome: Outcome) -> Option<Verdict> {
         | Outcome::Rebaselined
         | Outcome::Incident(_)
         | Outcome::SpansRecorded(_)
+        | Outcome::EventRecorded(_)
         | Outcome::NothingNew => None,
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracer_alert::{AbandonedExecutions, Dispatcher, Watchdog};
@@ -30,6 +31,7 @@ use crate::config::{Secret, Settings};
 use crate::http::{self, Frame, routes};
 use crate::import::command::{self, Destination, Local, Remote};
 use crate::import::format::Format;
+use crate::live::Hub;
 use crate::metrics::Metrics;
 use crate::policy::policy;
 use crate::recording::Tracing;
@@ -142,6 +144,13 @@ impl App {
         };
         let silence = micros(settings.retention.abandoned_after);
         let dispatcher = dispatcher(settings, Arc::clone(&store), Arc::clone(&metrics))?;
+        let live = Hub::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            Handle::try_current()?,
+            settings.live.clone(),
+            stopping.clone(),
+        );
         let background = Background {
             abandoned: Arc::new(AbandonedExecutions::new(Arc::clone(&store), silence)),
             watchdog: Arc::new(Watchdog::new(store, LOOKS.min(settings.store.queue / LOOKS_SHARE))),
@@ -152,7 +161,7 @@ impl App {
             refresh: settings.metrics.refresh,
         };
         Ok(Self {
-            state: AppState { tracing, simulate: settings.simulate, stopping },
+            state: AppState { tracing, live, simulate: settings.simulate, stopping },
             frame: Arc::new(Frame::new(settings, metrics)),
             background,
             dispatcher: Arc::new(dispatcher),

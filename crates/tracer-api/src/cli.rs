@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tracer_api::app::ImportOptions;
 use tracer_api::config::{Secret, Sources, environment};
 use tracer_api::import::format::Format;
+use tracer_api::tail::TailOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +17,7 @@ Examples:
   tracer check-config                             show the settings in effect, secrets redacted
   tracer notify-test slack                        see that what is told arrives
   tracer import runs/ traces.jsonl                record the executions in these files
+  tracer tail --workflow nightly_etl              watch it while it runs
 
 Every setting can also come from ./tracer.toml or the environment: TRACER_, section, key
 (TRACER_STORE_POOL_SIZE). Exit codes: 0 done, 1 failed, 2 wrong arguments or settings.";
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Migrate,
     /// Record executions that other systems have run
     Import(ImportCommand),
+    /// Watch what happens in a service, as it happens, until Ctrl-C
+    Tail(TailArgs),
     /// Tell a channel of an incident that there is not, to see that it arrives
     NotifyTest {
         /// The channel's name in the settings: `slack`, `log`, or that of a `[[channel]]`
@@ -49,6 +53,33 @@ pub(crate) enum Command {
     },
     /// Show the settings in effect and where each came from, or say what is wrong with them
     CheckConfig,
+}
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Only of this workflow; may be repeated
+    #[arg(long = "workflow", value_name = "NAME")]
+    workflows: Vec<String>,
+    /// Only of this execution; may be repeated
+    #[arg(long = "execution", value_name = "ID")]
+    executions: Vec<String>,
+    /// Only these kinds: workflow_start, step_start, step_complete, bottleneck, in_flight, workflow_end, incident, event
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<String>,
+    /// The service
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000", env = "TRACER_TAIL_URL")]
+    url: String,
+    /// A key of the service with the scope read; better given by the variable, which `ps` does not show
+    #[arg(long, value_name = "KEY", env = "TRACER_TAIL_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+impl From<TailArgs> for TailOptions {
+    fn from(arguments: TailArgs) -> Self {
+        let TailArgs { workflows, executions, kinds, url, api_key } = arguments;
+        Self { url, api_key: api_key.map(Secret::new), workflows, executions, kinds }
+    }
 }
 
 /// What to import, and in which form it is.

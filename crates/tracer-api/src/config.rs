@@ -7,6 +7,7 @@ mod alerts;
 mod channels;
 mod detection;
 mod layers;
+mod live;
 mod show;
 mod validate;
 mod values;
@@ -23,6 +24,7 @@ pub use self::alerts::{AlertSettings, RunbookFor};
 pub use self::channels::{ChannelEntry, ChannelSettings, ChannelType, SlackSettings, Target};
 pub use self::detection::{DetectFor, DetectionSettings, RuleName};
 use self::layers::Layers;
+pub use self::live::LiveSettings;
 pub use self::values::{REDACTED, Secret, parse_duration};
 use crate::auth::ApiKeys;
 
@@ -137,6 +139,8 @@ pub struct Settings {
     /// Who is told of incidents, as it follows from the settings; never empty.
     #[serde(skip)]
     pub channels: Vec<ChannelSettings>,
+    /// What live streams may cost.
+    pub live: LiveSettings,
     /// What one client may do.
     pub limits: LimitSettings,
     /// What `/metrics` shows.

@@ -10,6 +10,7 @@ use clap::Parser;
 use tracer_api::app;
 use tracer_api::auth::{Exposed, check_exposure};
 use tracer_api::config::Settings;
+use tracer_api::{shutdown, tail};
 use tracer_core::chain::Chain;
 
 use self::cli::{Cli, Command};
@@ -42,6 +43,9 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
         Command::Serve => runtime.block_on(app::serve(settings)),
         Command::Migrate => runtime.block_on(app::migrate(settings)),
         Command::Import(arguments) => runtime.block_on(app::import(settings, arguments.into())),
+        Command::Tail(arguments) => {
+            runtime.block_on(async { tail::tail(arguments.into(), shutdown::on_signal()?).await })
+        }
         Command::NotifyTest { channel } => runtime.block_on(app::notify_test(settings, &channel)),
         Command::CheckConfig => {
             show(&settings);

@@ -275,6 +275,22 @@ impl Metrics {
         notifications(channel, outcome).increment(1);
     }
 
+    /// Shows how many listen to changes.
+    pub fn live_listeners(&self, listeners: usize) {
+        let listeners = u32::try_from(listeners).unwrap_or(u32::MAX);
+        metrics::gauge!("tracer_live_listeners").set(listeners);
+    }
+
+    /// Counts what was handed to one listener.
+    pub fn live_events(&self, events: usize) {
+        metrics::counter!("tracer_live_events_total").increment(u64::try_from(events).unwrap_or(u64::MAX));
+    }
+
+    /// Counts a listener that missed something.
+    pub fn live_resync(&self) {
+        metrics::counter!("tracer_live_resyncs_total").increment(1);
+    }
+
     /// Counts an answered request. `route` is a template, never a path; `method` one of HTTP's.
     pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         {
@@ -448,6 +464,9 @@ fn describe() {
         Unit::Count,
         "Attempts to tell a channel of something, by what became of them."
     );
+    gauge!("tracer_live_listeners", Unit::Count, "Listeners of /stream and /ws.");
+    counter!("tracer_live_events_total", Unit::Count, "Changes handed to listeners, once for each.");
+    counter!("tracer_live_resyncs_total", Unit::Count, "Listeners told that they missed something.");
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
     gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");

@@ -17,9 +17,9 @@ use tracer_core::ids::ExecutionId;
 use tracer_core::incident::Incident;
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
-    Answer, ChangeIncident, Command, CompleteStep, EndExecution, ExecutionEnded, ExecutionStarted,
-    Idempotency, Outcome, Rebaseline, RecordExecution, RecordSpans, Request, SpansRecorded, StartExecution,
-    StartStep, StepEnded, StepStarted,
+    Answer, ChangeIncident, Command, CompleteStep, EndExecution, EventRecorded, ExecutionEnded,
+    ExecutionStarted, Idempotency, Outcome, Rebaseline, RecordEvent, RecordExecution, RecordSpans, Request,
+    SpansRecorded, StartExecution, StartStep, StepEnded, StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;
@@ -156,6 +156,7 @@ impl Tracing {
             | Outcome::SpansRecorded(_)
             | Outcome::TraceSettled(_)
             | Outcome::Incident(_)
+            | Outcome::EventRecorded(_)
             | Outcome::NothingNew => return Err(unexpected("start a step")),
         };
         match &value {
@@ -270,6 +271,20 @@ impl Tracing {
             value.started.iter().for_each(|execution| self.report.execution_started(execution));
             value.late.iter().for_each(|step| self.report.span_learnt(step));
         }
+        Ok(Recorded { value, fresh })
+    }
+
+    /// Keeps what a client tells of an execution.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn record_event(
+        &self,
+        event: RecordEvent,
+        arrival: Arrival,
+    ) -> Result<Recorded<EventRecorded>, RepositoryError> {
+        let Answer { outcome, fresh } = self.record(Command::RecordEvent(Box::new(event)), arrival).await?;
+        let Outcome::EventRecorded(value) = outcome else { return Err(unexpected("record an event")) };
         Ok(Recorded { value, fresh })
     }
 

@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::live::Hub;
 use crate::recording::Tracing;
 
 /// What every handler of the domain may use; one per process.
@@ -9,6 +10,8 @@ use crate::recording::Tracing;
 pub struct AppState {
     /// Records, and leads to what is recorded.
     pub tracing: Tracing,
+    /// Lets listeners hear of changes.
+    pub live: Hub,
     /// Whether `POST /simulate` answers.
     pub simulate: bool,
     /// Cancelled once the service is to stop: it is alive then, and ready no more.

@@ -83,6 +83,12 @@ impl Attributes {
         Self(Arc::new(joined))
     }
 
+    /// Returns the bytes of keys and values, as [`limits::ATTRIBUTES_BYTES`] counts them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.len() + written_bytes(value)).sum()
+    }
+
     /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -34,7 +34,8 @@ impl Failure {
     }
 }
 
-fn cut(text: &str, most_bytes: usize) -> String {
+/// Cuts a text between characters and marks it, where it is longer; NUL becomes U+FFFD.
+pub(crate) fn cut(text: &str, most_bytes: usize) -> String {
     let text = text.replace('\0', "\u{fffd}");
     if text.len() <= most_bytes {
         return text;

@@ -65,6 +65,24 @@ pub const STEP_NAMES_PER_WORKFLOW: u64 = 1_000;
 /// Cohorts of a step that have baselines of their own; runs of further ones are compared with the whole step.
 pub const COHORTS_PER_STEP: u64 = 100;
 
+/// Most events of one execution.
+pub const EVENTS_PER_EXECUTION: u32 = 10_000;
+/// Events shown with an execution before a cursor takes over.
+pub const EVENTS_SHOWN: usize = 100;
+
+/// Bytes of a client's text that a live change repeats; what is longer is cut and marked.
+pub const LIVE_TEXT_BYTES: usize = 512;
+/// Bytes of an event's attributes up to which a live change repeats them.
+pub const LIVE_ATTRIBUTES_BYTES: usize = 4 * 1024;
+/// For how long a store keeps changes for whoever comes back to a stream, in seconds.
+pub const LIVE_KEPT_SECS: u64 = 120;
+/// Most bytes of changes that a store keeps.
+pub const LIVE_KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// Most bytes of changes that a store in one process keeps in memory.
+pub const LIVE_MEMORY_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of changes, as they are sent, that a process keeps for its listeners.
+pub const LIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+
 /// Past executions that a remaining time is estimated from: the newest that completed.
 pub const ETA_RUNS: usize = 10;
 /// Newest executions of a workflow among which they are looked for: the others run, or failed.

@@ -15,9 +15,11 @@ use crate::clock::Clock;
 use crate::cohort::BaselineKey;
 use crate::detect::{Bottleneck, Severity};
 use crate::eta::PastRun;
+use crate::event::WorkflowEvent;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
+use crate::live::ChangeFeed;
 use crate::name::{CorrelationId, StepName, WorkflowName};
 use crate::outbox::{IncidentRepository, Outbox};
 use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
@@ -147,6 +149,15 @@ pub trait ExecutionRepository: Send + Sync {
         after: Option<StepCursor>,
         limit: usize,
     ) -> Result<Vec<Step>, RepositoryError>;
+
+    /// Returns at most `limit` events of an execution from behind the one of number `after`, in the order of their
+    /// numbers, which begin with 1.
+    async fn events(
+        &self,
+        id: ExecutionId,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<WorkflowEvent>, RepositoryError>;
 
     /// Returns the steps that are, or may be, bottlenecks; none if the id is unknown.
     async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError>;
@@ -315,7 +326,7 @@ pub trait Upkeep: Send + Sync {
 
 /// A store: everything that is kept, and the clock that its replicas share.
 pub trait Repository:
-    ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep
+    ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep + ChangeFeed
 {
     /// Returns the clock by which all replicas on this store stamp.
     fn clock(&self) -> Arc<dyn Clock>;

@@ -9,6 +9,7 @@ mod contract;
 mod history;
 mod interrupt;
 mod limits;
+mod live;
 mod load;
 mod memory;
 mod process;
@@ -27,6 +28,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use crate::history::History;
+use crate::live::Live;
 use crate::memory::Memory;
 use crate::rest::Rest;
 use crate::stand::{Place, Store};
@@ -46,6 +48,8 @@ enum What {
     Memory,
     /// The watchdog's query, and the time to its verdicts, with a long history and many running steps
     Watch,
+    /// What a thousand listeners of the live stream cost, and whether each hears everything
+    Live,
     /// How long the service takes from its start until it is ready
     Start,
     /// All of these
@@ -162,6 +166,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
         few: arguments.few,
         length: rest.length,
     };
+    let live = Live { place, length: rest.length };
     for store in arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]) {
         match arguments.what {
             What::Rest => rest.run(store, table)?,
@@ -169,6 +174,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
             What::Stats => History { stats_only: true, ..history }.run(store, table)?,
             What::Memory => memory.run(store, table)?,
             What::Watch => watch.run(store, table)?,
+            What::Live => live.run(store, table)?,
             What::Start => start::run(place, store, table)?,
             What::All => {
                 rest.run(store, table)?;
@@ -176,6 +182,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
                 memory.run(store, table)?;
                 history.run(store, table)?;
                 watch.run(store, table)?;
+                live.run(store, table)?;
             }
         }
     }

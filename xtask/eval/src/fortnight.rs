@@ -363,6 +363,7 @@ impl Service {
             | Outcome::Incident(_)
             | Outcome::SpansRecorded(_)
             | Outcome::TraceSettled(_)
+            | Outcome::EventRecorded(_)
             | Outcome::Rebaselined
             | Outcome::NothingNew => {}
         }
@@ -400,6 +401,7 @@ fn named(command: &Command) -> Vec<Running> {
         | Command::TendIncident(_)
         | Command::RecordSpans(_)
         | Command::SettleTrace(_)
+        | Command::RecordEvent(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }

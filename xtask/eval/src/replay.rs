@@ -242,6 +242,7 @@ fn is_flagged(answer: &Answer) -> bool {
         | Outcome::Incident(_)
         | Outcome::SpansRecorded(_)
         | Outcome::TraceSettled(_)
+        | Outcome::EventRecorded(_)
         | Outcome::Rebaselined
         | Outcome::StepStuck(_)
         | Outcome::ExecutionStalled(_)

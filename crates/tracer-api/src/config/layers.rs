@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::ConfigError;
 
 /// Variables that begin with `TRACER_` and are read elsewhere: by the tests, and by subcommands.
-const ELSEWHERE: [&str; 3] = ["TRACER_TEST_", "TRACER_CONFIG", "TRACER_IMPORT_"];
+const ELSEWHERE: [&str; 4] = ["TRACER_TEST_", "TRACER_CONFIG", "TRACER_IMPORT_", "TRACER_TAIL_"];
 
 /// Short names of settings, weaker than the derived ones.
 const ALIASES: [(&str, &str); 5] = [

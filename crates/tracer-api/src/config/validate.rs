@@ -17,6 +17,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
             .map_err(|(key, reason)| (format!("detect[{at}].{key}"), reason))?;
     }
     settings.alerts.check().map_err(|(key, reason)| (format!("alerts.{key}"), reason))?;
+    settings.live.check().map_err(|(key, reason)| (format!("live.{key}"), reason))?;
     for (at, entry) in settings.runbook.iter().enumerate() {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }

@@ -9,6 +9,9 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
 
+/// What answers with a body that has no end: a `HEAD` of it would wait for that.
+const STREAMS: [&str; 2] = ["/stream", "/ws"];
+
 /// Hands a `HEAD` on as a `GET`.
 ///
 /// # Errors
@@ -17,7 +20,7 @@ pub(super) async fn as_get<B: MessageBody>(
     mut req: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    if *req.method() == Method::HEAD {
+    if *req.method() == Method::HEAD && !STREAMS.contains(&req.match_info().as_str()) {
         req.head_mut().method = Method::GET;
     }
     next.call(req).await

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use tracer_core::limits;
 use tracer_core::record::Refusal;
 use tracer_core::repository::RepositoryError;
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type};
@@ -58,6 +59,13 @@ impl From<Refusal> for ApiError {
             }
             Refusal::UnknownIncident => Self::not_found(UNKNOWN_INCIDENT),
             Refusal::IncidentIsResolved => Self::conflict("The incident is resolved already."),
+            Refusal::TooManyEvents => Self::Unprocessable(
+                format!(
+                    "This execution has {} events, which is as many as one may have.",
+                    limits::EVENTS_PER_EXECUTION
+                )
+                .into(),
+            ),
             Refusal::IdTaken => Self::conflict("An execution or step of this id exists already."),
             Refusal::IdempotencyKeyReused => {
                 Self::conflict("This Idempotency-Key was used before with another body: use a new one.")

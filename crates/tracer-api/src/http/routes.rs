@@ -3,7 +3,8 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, health, import, incidents, simulate, stats, steps, workflows};
+use super::{eta, events, health, import, incidents, simulate, stats, steps, workflows};
+use crate::live;
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -13,11 +14,13 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         config.app_data(state.clone());
         workflows::routes(config);
         steps::routes(config);
+        events::routes(config);
         eta::routes(config);
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);
         incidents::routes(config);
         health::routes(config);
+        live::routes(config);
     }
 }

@@ -5,6 +5,7 @@
 //! Not here: what requests look like (beside their handlers), and errors (`error`).
 
 pub(super) mod eta;
+mod event;
 mod execution;
 mod incident;
 mod regression;
@@ -18,6 +19,7 @@ use tracer_core::time::{Micros, Timestamp};
 use utoipa::ToSchema;
 
 pub use eta::EtaView;
+pub use event::{EventRecordedView, EventView, EventsView};
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView, root_of,

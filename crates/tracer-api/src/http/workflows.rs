@@ -23,12 +23,13 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub(super) use self::list::{page_rows, severity};
 use super::body::{Body, RequestBody};
 use super::checks::{Checks, Reported};
+use super::events::EventPlace;
 use super::headers::Upstream;
 use super::query::{NoParameters, Query};
 use super::refusal::{AskErrors, RecordErrors, UNKNOWN_EXECUTION};
 use super::retry::Retry;
 use super::views::{
-    BottleneckView, BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView,
+    BottleneckView, BottlenecksView, EventView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView,
 };
 use super::{cursor, fields};
 use crate::error::ApiError;
@@ -197,7 +198,7 @@ async fn end_workflow(
     Ok(web::Json(ended.value.into()))
 }
 
-/// Show an execution with its first 1,000 steps.
+/// Show an execution with its first 1,000 steps and 100 events.
 #[utoipa::path(tag = "ask", params(("workflow_id" = String, Path, description = "The execution's id.")),
     responses((status = 200, description = "The execution.", body = ExecutionDetailView), AskErrors))]
 #[get("/workflows/{workflow_id}")]
@@ -211,7 +212,10 @@ async fn show_workflow(
     let execution = repository.execution(id).await?.ok_or_else(|| ApiError::not_found(UNKNOWN_EXECUTION))?;
     let steps = repository.steps(id, None, limits::STEPS_SHOWN + 1).await?;
     let (steps, next) = cursor::page(steps, limits::STEPS_SHOWN, place_of);
-    Ok(web::Json(ExecutionDetailView::new(execution, steps, next)))
+    let events = repository.events(id, 0, limits::EVENTS_SHOWN + 1).await?;
+    let (events, events_next) = cursor::page(events, limits::EVENTS_SHOWN, EventPlace::of);
+    let events = events.into_iter().map(EventView::from).collect();
+    Ok(web::Json(ExecutionDetailView::new(execution, (steps, next), (events, events_next))))
 }
 
 /// Returns where a listing goes on behind a step.

@@ -20,17 +20,15 @@ async fn every_path_of_the_document_answers_with_a_status_of_the_document() {
     for (template, item) in document["paths"].as_object().unwrap() {
         let path = template.replace(['{', '}'], "");
         for method in ["get", "post", "put"].into_iter().filter(|method| item.get(method).is_some()) {
-            let answer = send(service.request(&method.to_uppercase(), &path)).await;
+            // The body is not waited for: that of a stream has no end.
+            let answer = service.request(&method.to_uppercase(), &path).send().await.unwrap();
+            let status = answer.status().as_u16();
             let known: Vec<&String> = item[method]["responses"].as_object().unwrap().keys().collect();
-            assert!(
-                known.contains(&&answer.status.to_string()),
-                "{method} {path} answered {}",
-                answer.status
-            );
+            assert!(known.contains(&&status.to_string()), "{method} {path} answered {status}");
             let described =
                 item[method]["responses"].as_object().unwrap().values().all(|r| r["description"].is_string());
             assert!(described, "{method} {path} has an answer without a description");
-            assert!(![405, 500].contains(&answer.status), "{method} {path}");
+            assert!(![405, 500].contains(&status), "{method} {path}");
         }
     }
 }

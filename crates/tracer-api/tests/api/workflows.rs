@@ -102,6 +102,7 @@ async fn what_a_client_gives_is_shown_again() {
         "linked_traceparent": upstream, "simulated": false, "stalled": null, "error": null,
         "traceparent": started["traceparent"],
         "input": {"path": ["x", null, 1.5]}, "output": [1, "two"], "trace": null, "steps": [], "next_cursor": null,
+        "events": [], "events_next_cursor": null,
     });
     assert_eq!(shown, expected);
     assert_eq!(

@@ -5,6 +5,7 @@
 //! Not here: how an incident lives (`incident`), and what is found (`judging`, `watch`).
 
 use super::apply::{fresh, repeated};
+use super::changes;
 use super::command::{ChangeIncident, IncidentChange, TendIncident};
 use super::needs::key_in;
 use super::outcome::{Answer, Outcome, Refusal};
@@ -376,6 +377,7 @@ fn write(
 ) -> IncidentId {
     let id = incident.id;
     if let Some((event, note)) = event {
+        changes::incident_changed(&incident, event.transition, note.as_deref(), now, set);
         let entry = HistoryEntry { at: now, what: event.transition.as_str().to_owned(), note };
         set.new_entries.push((id, entry));
         set.new_notifications.extend(alerting.notifications(&incident, event, now));

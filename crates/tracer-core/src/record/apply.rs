@@ -3,10 +3,12 @@
 //! Invariant: a refused command leaves the working set as it was.
 
 use super::alerting::{self, Telling};
+use super::changes;
 use super::command::{
     Command, CompleteStep, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
     StartExecution, StartStep,
 };
+use super::events::record_event;
 use super::judging::{Finish, finish, write_history};
 use super::needs::{key_of, sample_time};
 use super::outcome::{
@@ -70,6 +72,7 @@ fn record(
         Command::ChangeIncident(change) => alerting::change_by_hand(policy, change, now, set),
         Command::RecordSpans(record) => Ok(spans::record_spans(policy, record, now, set)),
         Command::SettleTrace(look) => Ok(settle::settle_trace(policy, *look, now, set)),
+        Command::RecordEvent(event) => record_event(policy, event, now, set),
     }
 }
 
@@ -99,6 +102,7 @@ fn start_execution(
     let judge_at = watch::first_look_at_execution(policy, &start.workflow, now, set);
     set.executions.insert(start.id, head_of(start, now, judge_at));
     set.new_executions.insert(start.id, row_of(start, now, judge_at));
+    changes::execution_started(start.id, &start.workflow, start.started_at, now, set);
     let started =
         ExecutionStarted { id: start.id, workflow: start.workflow.clone(), started_at: start.started_at };
     Ok(fresh(Outcome::ExecutionStarted(started)))
@@ -175,13 +179,16 @@ fn start_step(
         None => None,
     };
     let mut step = running_step(start, now);
+    let mark = set.changes.len();
     let outcome = if let (Some(completion), Some(times)) = (&start.completion, times) {
         step.attributes.merge(&completion.attributes)?;
         step.started_at = times.started_at;
         let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times, None), now, set);
+        changes::step_ended(&workflow, &step, mark, now, set);
         Outcome::StepEnded(ended_step(&workflow, &step, times, regression))
     } else {
         step.judge_at = watch::first_look_at_step(policy, &workflow, &step, now, set);
+        changes::step_started(&workflow, &step, now, set);
         outcome_of(&workflow, &step)
     };
     set.steps.insert(key, step);
@@ -236,7 +243,9 @@ fn complete_step(
     let mut step = stored.clone();
     step.attributes.merge(&completion.attributes)?;
     let end = Finish::of(completion, times, Some(stored.started_at));
+    let mark = set.changes.len();
     let regression = finish(policy, &workflow, &mut step, end, now, set);
+    changes::step_ended(&workflow, &step, mark, now, set);
     let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
@@ -297,6 +306,7 @@ fn close_execution(
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> ExecutionEnded {
+    let mark = set.changes.len();
     let closing = set.closings.remove(&end.id).unwrap_or_default();
     for mut step in closing.running {
         let key = (step.execution, step.id);
@@ -318,7 +328,7 @@ fn close_execution(
     write_end(end, times, closing.completed, worst, set);
     learn_total(policy, (end.id, end.status), workflow, times, telling, now, set);
     settle_with_its_end(policy, end.id, now, set);
-    ExecutionEnded {
+    let ended = ExecutionEnded {
         id: end.id,
         workflow: workflow.clone(),
         status: end.status,
@@ -327,7 +337,9 @@ fn close_execution(
         total: times.duration,
         steps_completed: closing.completed,
         bottlenecks,
-    }
+    };
+    changes::execution_ended(&ended, end.failure.as_ref(), mark, now, set);
+    ended
 }
 
 fn write_end(
@@ -421,7 +433,12 @@ fn record_execution(
     }
     let started_at = execution.start.started_at;
     let times = StepTimes::ending(started_at, execution.end.ended_at, None, now)?;
+    let mark = set.changes.len();
     start_execution(policy, &execution.start, now, set)?;
+    if !execution.alerts {
+        // Of history that is imported, only that it is there is news.
+        set.changes.truncate(mark);
+    }
     let workflow = &execution.start.workflow;
     let telling = Telling { alerts: execution.alerts, simulated: execution.start.simulated };
     let steps = execution
@@ -464,7 +481,11 @@ fn record_step(
     };
     let (status, times, failure) = (recorded.status, recorded.times, recorded.failure.as_ref());
     let end = Finish { status, times, began: None, failure, telling };
+    let mark = set.changes.len();
     let regression = finish(policy, workflow, &mut step, end, now, set);
+    if telling.alerts {
+        changes::step_ended(workflow, &step, mark, now, set);
+    }
     let closing: &mut Closing = set.closings.entry(key.0).or_default();
     closing.completed += u64::from(step.status == StepStatus::Completed);
     if step.bottleneck.is_some() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::attributes::Attributes;
+use crate::event::{EventId, EventKind, LogLevel};
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId, Traceparent};
@@ -45,6 +46,7 @@ impl Request {
             | Command::JudgeStep(_)
             | Command::JudgeExecution(_)
             | Command::TendIncident(_)
+            | Command::RecordEvent(_)
             | Command::ChangeIncident(_) => 1,
         }
     }
@@ -89,6 +91,8 @@ pub enum Command {
     RecordSpans(Box<RecordSpans>),
     /// A trace is looked at, if its time has come.
     SettleTrace(SettleTrace),
+    /// A client tells something of an execution.
+    RecordEvent(Box<RecordEvent>),
 }
 
 /// Starts an execution.
@@ -233,6 +237,27 @@ pub struct RecordedStep {
     pub times: StepTimes,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+/// Tells something of an execution, which may have ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordEvent {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its id, minted before the transaction.
+    pub id: EventId,
+    /// What it tells of.
+    pub kind: EventKind,
+    /// How much it matters, of a log's line.
+    pub level: Option<LogLevel>,
+    /// What it says, within its bound.
+    pub message: String,
+    /// The step that it happened in, which must be known.
+    pub step: Option<StepId>,
+    /// When it happened; the moment the request arrived if none.
+    pub at: Option<Timestamp>,
+    /// What the client attached.
+    pub attributes: Attributes,
 }
 
 /// Makes the recent level of a step its reference.

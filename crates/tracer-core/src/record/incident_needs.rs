@@ -58,6 +58,7 @@ impl IncidentNeeds {
                 self.ids.extend(of_execution(complete.execution));
                 self.ids.extend(of_step((complete.execution, complete.id)));
             }
+            Command::RecordEvent(event) => self.ids.extend(of_execution(event.execution)),
             Command::EndExecution(end) => {
                 self.ids.extend(of_execution(end.id));
                 let running = set.closings.get(&end.id).into_iter().flat_map(|closing| &closing.running);

@@ -16,7 +16,9 @@
 
 mod alerting;
 mod apply;
+mod changes;
 mod command;
+mod events;
 mod incident_needs;
 mod judging;
 mod needs;
@@ -30,18 +32,18 @@ mod working_set;
 pub use apply::apply;
 pub use command::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
-    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordExecution, RecordSpans,
-    RecordedStep, Request, SettleTrace, StartExecution, StartStep, TendIncident,
+    IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordEvent, RecordExecution,
+    RecordSpans, RecordedStep, Request, SettleTrace, StartExecution, StartStep, TendIncident,
 };
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};
 pub use outcome::{
-    Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, SpansRecorded,
-    StepEnded, StepStarted, StepStuck, TraceSettled,
+    Answer, EventRecorded, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal,
+    SpansRecorded, StepEnded, StepStarted, StepStuck, TraceSettled,
 };
 pub use working_set::{
-    Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution,
-    WorkingSet, Written,
+    Activity, Closing, EventLog, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey,
+    TracedExecution, WorkingSet, Written,
 };
 
 #[cfg(test)]

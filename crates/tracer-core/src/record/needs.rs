@@ -12,6 +12,7 @@ use super::working_set::{ExecutionHead, StepKey, WorkingSet};
 use crate::attributes::Attributes;
 use crate::cohort::{BaselineKey, Cohort, CohortSpec};
 use crate::detect::Policy;
+use crate::event::EventId;
 use crate::execution::ExecutionStatus;
 use crate::ids::ExecutionId;
 use crate::name::{StepName, WorkflowName};
@@ -42,6 +43,8 @@ pub struct FirstNeeds {
     pub activities: BTreeSet<ExecutionId>,
     /// Executions whose steps are needed that wait to enter their histories (`by_trace`) or run.
     pub waiting: BTreeSet<ExecutionId>,
+    /// Events to be recorded: whether they are, and how many there are, as it is when the execution is locked.
+    pub events: BTreeSet<(ExecutionId, EventId)>,
 }
 
 impl FirstNeeds {
@@ -100,6 +103,11 @@ impl FirstNeeds {
             Command::SettleTrace(look) => {
                 self.lock(look.id, Lock::Update);
                 self.waiting.insert(look.id);
+            }
+            Command::RecordEvent(event) => {
+                self.lock(event.execution, Lock::Update);
+                self.events.insert((event.execution, event.id));
+                self.steps.extend(event.step.map(|step| (event.execution, step)));
             }
             Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => {}
         }
@@ -208,6 +216,7 @@ impl HistoryNeeds {
             | Command::EndExecution(_)
             | Command::RecordExecution(_)
             | Command::SettleTrace(_)
+            | Command::RecordEvent(_)
             | Command::ChangeIncident(_) => {}
         }
     }
@@ -327,6 +336,7 @@ pub(super) fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> V
         | Command::JudgeStep(_)
         | Command::JudgeExecution(_)
         | Command::TendIncident(_)
+        | Command::RecordEvent(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }
@@ -459,6 +469,7 @@ impl Claims {
             Command::RecordExecution(record) => self.admit_start(&record.start),
             Command::StartExecution(start) => self.admit_start(start),
             Command::JudgeStep(judge) => self.admit_step((judge.execution, judge.id)),
+            Command::RecordEvent(event) => self.admit_event(event.execution),
             // Nothing must be written to the execution whose silence is judged.
             Command::JudgeExecution(judge) => self.admit_ending(judge.id),
             Command::RecordSpans(record) => {
@@ -484,6 +495,14 @@ impl Claims {
         }
         self.used.insert(key.0);
         true
+    }
+
+    fn admit_event(&mut self, execution: ExecutionId) -> bool {
+        let admitted = !self.ending.contains(&execution);
+        if admitted {
+            self.used.insert(execution);
+        }
+        admitted
     }
 
     fn admit_start(&mut self, start: &StartExecution) -> bool {

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::attributes::AttributesError;
 use crate::detect::{Bottleneck, Regression};
+use crate::event::{EventId, EventKind};
 use crate::execution::ExecutionStatus;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::Incident;
@@ -52,6 +53,8 @@ pub enum Outcome {
     SpansRecorded(SpansRecorded),
     /// A trace is settled, or was closed.
     TraceSettled(Box<TraceSettled>),
+    /// An event is kept.
+    EventRecorded(EventRecorded),
     /// What was looked at got no verdict that it did not have, or was not to be looked at.
     NothingNew,
 }
@@ -173,6 +176,21 @@ pub struct ExecutionStalled {
     pub bottleneck: Bottleneck,
 }
 
+/// An event that is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRecorded {
+    /// Its id.
+    pub id: EventId,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// What it tells of.
+    pub kind: EventKind,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
 /// A step with its verdict, as executions list them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedStep {
@@ -238,6 +256,9 @@ pub enum Refusal {
     /// An id that a client chose is taken.
     #[error("an execution or step of this id exists already")]
     IdTaken,
+    /// The execution has [`crate::limits::EVENTS_PER_EXECUTION`] events.
+    #[error("the execution has as many events as one may have")]
+    TooManyEvents,
     /// The `Idempotency-Key` was used for another body.
     #[error("the idempotency key was used before with another body")]
     IdempotencyKeyReused,

@@ -12,6 +12,7 @@
 
 use super::alerting::{self, Telling, Told};
 use super::apply::{ended_step, fresh, learn_total, repeated};
+use super::changes;
 use super::command::SettleTrace;
 use super::judging::{Examined, Finish, absorb, examine};
 use super::outcome::{Answer, JudgedStep, Outcome, StepEnded, TraceSettled};
@@ -60,6 +61,9 @@ pub(super) fn settle_trace(
     } else if plan.closes {
         told.ended = stored_end(look.id, set);
         cancel_running(policy, look.id, now, set);
+    }
+    if let Some(ended) = told.ended.as_ref().filter(|_| plan.closes) {
+        changes::execution_ended(ended, None, set.changes.len(), now, set);
     }
     write(look.id, trace, false, set);
     if plan.settles || plan.closes { fresh(Outcome::TraceSettled(Box::new(told))) } else { nothing() }
@@ -145,6 +149,9 @@ fn learn(
         .and_then(|examined| absorb(policy, workflow, &step, &finish, examined, told, now, set));
     let has_changed = step.bottleneck != verdict;
     step.bottleneck = verdict;
+    if !told.early {
+        changes::bottleneck(workflow, &step, now, set);
+    }
     let ended = ended_step(workflow, &step, times, regression);
     if has_changed {
         let key = (step.execution, step.id);

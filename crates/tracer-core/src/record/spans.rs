@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::alerting::Telling;
 use super::apply::{ended_step, fresh, repeated};
+use super::changes;
 use super::command::RecordSpans;
 use super::judging::{Finish, finish, judge_early};
 use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, Outcome, SpansRecorded};
@@ -84,7 +85,7 @@ fn record_trace(
     }
     end_by_root(&mut trace, id, set);
     if trace.ended_by_root && (!ended_before || root_changed) {
-        told.ended.extend(stored_end(id, set));
+        tell_end(&trace, id, now, set, told);
     }
     schedule(policy, &mut trace, id, now, set);
     if is_new {
@@ -96,6 +97,14 @@ fn record_trace(
     if root_changed && is_learnt_late(id, set) {
         learn_end(policy, id, now, set);
     }
+}
+
+/// Tells that the root has ended the execution.
+fn tell_end(trace: &Trace, id: ExecutionId, now: Timestamp, set: &mut WorkingSet, told: &mut SpansRecorded) {
+    let Some(ended) = stored_end(id, set) else { return };
+    let failure = trace.root.as_ref().and_then(|root| root.end.as_ref()?.failure.as_ref());
+    changes::execution_ended(&ended, failure, set.changes.len(), now, set);
+    told.ended.push(ended);
 }
 
 /// Begins an execution that is known by its spans alone.
@@ -143,6 +152,7 @@ fn begin(policy: &Policy, id: ExecutionId, trace: &Trace, now: Timestamp, set: &
         trace: None,
         settle_at: None,
     };
+    changes::execution_started(id, &head.workflow, started_at, now, set);
     set.executions.insert(id, head);
     set.new_executions.insert(id, row);
 }
@@ -186,15 +196,18 @@ fn take_step(
     let written = if replaced.is_some() { Written::Update } else { Written::Insert };
     let waited = replaced.is_some_and(|step| step.by_trace);
     let mut step = step_of(id, span, replaced, now);
+    let mark = set.changes.len();
     let workflow = set.executions.get(&id)?.workflow.clone();
     match &span.end {
         None => {
             step.judge_at = watch::first_look_at_step(policy, &workflow, &step, now, set);
+            changes::step_started(&workflow, &step, now, set);
         }
         Some(end) if trace.settled => {
             let times = times_of(span, end);
             let finished = finished(end, times);
             let regression = finish(policy, &workflow, &mut step, finished, now, set);
+            changes::step_ended(&workflow, &step, mark, now, set);
             told.late.push(ended_step(&workflow, &step, times, regression));
         }
         Some(end) => {
@@ -209,6 +222,7 @@ fn take_step(
                 judge_early(policy, &workflow, &mut step, &finished(end, times), now, set);
             }
             trace.waiting += u32::from(!waited);
+            changes::step_ended(&workflow, &step, mark, now, set);
         }
     }
     if step.status == StepStatus::Completed && !was_completed {

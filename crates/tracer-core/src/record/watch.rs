@@ -17,6 +17,7 @@
 
 use super::alerting;
 use super::apply::{fresh, repeated};
+use super::changes;
 use super::command::{JudgeExecution, JudgeStep};
 use super::judging::{Known, features_of, worsen};
 use super::needs::key_of;
@@ -92,6 +93,7 @@ pub(super) fn judge_step(policy: &Policy, judge: JudgeStep, now: Timestamp, set:
         let cohort = if by_cohort { plan.cohort.cohort(features) } else { None };
         (verdict, next, cohort.unwrap_or_default())
     });
+    let mark = set.changes.len();
     let mut step = step.clone();
     step.judge_at = next.map(|next| step.started_at + next);
     let worse = replace(&mut step.bottleneck, verdict);
@@ -104,6 +106,9 @@ pub(super) fn judge_step(policy: &Policy, judge: JudgeStep, now: Timestamp, set:
         step.incident = alerting::stuck(policy, found, now, set);
     } else if step.bottleneck.is_none() {
         alerting::freed(policy, step.incident.take(), now, set);
+    }
+    if worse.is_some() {
+        changes::step_stuck(&workflow, &step, mark, now, set);
     }
     let stuck = worse.map(|bottleneck| StepStuck {
         id: step.id,
@@ -157,6 +162,7 @@ pub(super) fn judge_execution(
         bottleneck,
     });
     set.watched_executions.insert(judge.id);
+    let mark = set.changes.len();
     let incident = match &stalled {
         Some(found) => {
             let finding = Finding::TooLong(found.bottleneck.clone());
@@ -175,6 +181,9 @@ pub(super) fn judge_execution(
     };
     if let Some(head) = set.executions.get_mut(&judge.id) {
         head.incident = incident;
+    }
+    if let Some(stalled) = &stalled {
+        changes::execution_stalled(stalled, mark, now, set);
     }
     stalled.map_or_else(nothing_new, |stalled| fresh(Outcome::ExecutionStalled(stalled)))
 }

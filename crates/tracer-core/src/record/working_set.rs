@@ -8,11 +8,13 @@ use crate::attributes::Attributes;
 use crate::baseline::{Baseline, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::{Bottleneck, Severity};
+use crate::event::{EventId, WorkflowEvent};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::{Alarm, Fingerprint, HistoryEntry, Incident, IncidentId};
+use crate::live::Change;
 use crate::name::{Version, WorkflowName};
 use crate::payload::Payload;
 use crate::routing::NewNotification;
@@ -56,10 +58,19 @@ pub struct ExecutionHead {
     pub settle_at: Option<Timestamp>,
 }
 
+/// What is known of an execution's events when another one is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventLog {
+    /// The number of the last one; 0 if there is none.
+    pub last: u32,
+    /// Of those that the batch is to record, the ones that are stored: it was replayed.
+    pub known: BTreeSet<EventId>,
+}
+
 /// What is known of an execution's steps when its silence is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
-    /// When one was last written to by its client; none without steps.
+    /// When one was last written to by its client, or an event was recorded; none without either.
     pub changed_at: Option<Timestamp>,
     /// The latest time at which one that runs is to be looked at; none if none is.
     pub judge_at: Option<Timestamp>,
@@ -154,6 +165,8 @@ pub struct WorkingSet {
     pub activities: HashMap<ExecutionId, Activity>,
     /// Loaded: of traces that are looked at, the steps that wait to enter their histories or still run.
     pub waiting: HashMap<ExecutionId, Vec<Step>>,
+    /// Loaded, and changed in place: what is known of the events of executions.
+    pub events: HashMap<ExecutionId, EventLog>,
     /// Loaded, and changed in place: histories. A key without an entry has none and is not to get one.
     pub histories: HashMap<BaselineKey, History>,
     /// Loaded, and changed in place: incidents.
@@ -185,6 +198,10 @@ pub struct WorkingSet {
     pub new_entries: Vec<(IncidentId, HistoryEntry)>,
     /// To append: what channels are to be told, in the order in which they are.
     pub new_notifications: Vec<NewNotification>,
+    /// To insert: events, by their execution and number.
+    pub new_events: BTreeMap<(ExecutionId, u32), WorkflowEvent>,
+    /// To tell whoever watches, in the order in which it happened; kept for a short while only.
+    pub changes: Vec<Change>,
 }
 
 /// How long an `Idempotency-Key` holds: 24 hours.

@@ -14,6 +14,7 @@ use wildmatch::WildMatch;
 
 use crate::attributes::Attributes;
 use crate::detect::Severity;
+use crate::event::{EventId, EventKind};
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId};
@@ -22,8 +23,8 @@ use crate::notify::ChannelName;
 use crate::payload::Payload;
 use crate::record::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
-    Rebaseline, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace, StartExecution, StartStep,
-    TendIncident,
+    Rebaseline, RecordEvent, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace,
+    StartExecution, StartStep, TendIncident,
 };
 use crate::routing::{Audience, Channel};
 use crate::span::{Span, SpanEnd, TraceSpans};
@@ -252,6 +253,21 @@ pub fn channel(name: &str, audience: Audience) -> Channel {
     }
 }
 
+/// Tells a line of the log of an execution.
+#[must_use]
+pub fn event(execution: ExecutionId, message: &str) -> RecordEvent {
+    RecordEvent {
+        execution,
+        id: EventId::mint(NOON),
+        kind: EventKind::Log,
+        level: None,
+        message: message.to_owned(),
+        step: None,
+        at: None,
+        attributes: Attributes::default(),
+    }
+}
+
 /// Returns the promise of an `Idempotency-Key`, for a key and a body told apart by one byte each.
 #[must_use]
 pub const fn key(scope: u8, body: u8) -> Idempotency {
@@ -339,6 +355,12 @@ impl IntoCommand for JudgeExecution {
 impl IntoCommand for TendIncident {
     fn into_command(self) -> Command {
         Command::TendIncident(self)
+    }
+}
+
+impl IntoCommand for RecordEvent {
+    fn into_command(self) -> Command {
+        Command::RecordEvent(Box::new(self))
     }
 }
 

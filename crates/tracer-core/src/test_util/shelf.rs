@@ -11,13 +11,16 @@ use std::collections::BTreeMap;
 use crate::baseline::{Baseline, SEGMENTS_READ, Segment};
 use crate::cohort::BaselineKey;
 use crate::detect::Policy;
+use crate::event::WorkflowEvent;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::{ALARM_BYTES, Alarm, HistoryEntry, Incident, IncidentId};
+use crate::live::Change;
 use crate::record::{
-    Activity, Answer, Claims, Closing, ExecutionHead, FirstNeeds, History, HistoryNeeds, IdempotencyRecord,
-    IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
+    Activity, Answer, Claims, Closing, EventLog, ExecutionHead, FirstNeeds, History, HistoryNeeds,
+    IdempotencyRecord, IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written,
+    apply, segment_needs,
 };
 use crate::routing::NewNotification;
 use crate::step::{Step, StepStatus};
@@ -46,6 +49,10 @@ pub struct Shelf {
     pub entries: Vec<(IncidentId, HistoryEntry)>,
     /// What channels are to be told.
     pub notifications: Vec<NewNotification>,
+    /// What clients told of executions, by number.
+    pub events: BTreeMap<(ExecutionId, u32), WorkflowEvent>,
+    /// What whoever watches is told.
+    pub changes: Vec<Change>,
 }
 
 impl Shelf {
@@ -107,7 +114,8 @@ impl Shelf {
             set.closings.insert(id, self.closing(id));
         }
         for id in needs.activities {
-            let changed_at = self.steps_of(id).map(|step| step.changed_at).max();
+            let told_at = self.events_of(id).map(|event| event.recorded_at);
+            let changed_at = self.steps_of(id).map(|step| step.changed_at).chain(told_at).max();
             let judge_at = self.steps_of(id).filter_map(|step| step.judge_at).max();
             let stuck = self.steps_of(id).filter(|step| step.status == StepStatus::Running);
             let stuck = stuck.filter_map(|step| step.incident).max();
@@ -116,6 +124,11 @@ impl Shelf {
         for id in needs.waiting {
             let waits = |step: &&Step| step.by_trace || step.status == StepStatus::Running;
             set.waiting.insert(id, self.steps_of(id).filter(waits).cloned().collect());
+        }
+        for (id, event) in needs.events {
+            let log: &mut EventLog = set.events.entry(id).or_default();
+            log.last = self.events_of(id).map(|event| event.number).max().unwrap_or(0);
+            log.known.extend(self.events_of(id).map(|event| event.id).filter(|known| *known == event));
         }
         let mut made = Vec::new();
         for (key, need) in HistoryNeeds::of(policy, batch, &set).0 {
@@ -150,6 +163,10 @@ impl Shelf {
     fn history(&self, key: BaselineKey) -> History {
         let alarm = self.alarms.get(&key).map(|bytes| Alarm::decode(bytes).expect("an encoded alarm"));
         History { baseline: self.baseline(key), segments: Vec::new(), alarm: alarm.unwrap_or_default() }
+    }
+
+    fn events_of(&self, id: ExecutionId) -> impl Iterator<Item = &WorkflowEvent> {
+        self.events.range((id, 0)..=(id, u32::MAX)).map(|(_, event)| event)
     }
 
     fn steps_of(&self, id: ExecutionId) -> impl Iterator<Item = &Step> {
@@ -236,6 +253,10 @@ impl Shelf {
         }
         self.entries.extend(set.new_entries);
         self.notifications.extend(set.new_notifications);
+        for (key, event) in set.new_events {
+            assert!(self.events.insert(key, event).is_none(), "{key:?} is inserted twice");
+        }
+        self.changes.extend(set.changes);
         self.segments.extend(set.written_segments.iter().map(|(key, segment)| (*key, segment.encode())));
     }
 }

@@ -6,23 +6,24 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 use tracer_core::detect::Policy;
+use tracer_core::live::Change;
 use tracer_core::record::{
     FirstNeeds, HistoryNeeds, IncidentNeeds, Request, WorkingSet, apply, segment_needs,
 };
 
 use super::error::StoreError;
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, steps, traces};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
 /// Carries out a batch. Nothing needs to be locked: this connection is the only one that writes. Returns
-/// the answers, and what had no room for another history, to be noted once it has committed.
+/// the answers, what had no room for another history, and what has changed, both to be noted once it has committed.
 pub(super) fn write(
     tx: &Transaction<'_>,
     policy: &Policy,
     batch: &[Request],
     full: &Full,
-) -> Result<(BatchAnswers, BTreeSet<Room>), StoreError> {
+) -> Result<(BatchAnswers, BTreeSet<Room>, Vec<Change>), StoreError> {
     let mut set = WorkingSet::default();
     let first = FirstNeeds::of(batch);
     idempotency::load(tx, &first.idempotency, &mut set)?;
@@ -31,6 +32,7 @@ pub(super) fn write(
     steps::load_closings(tx, &first.closings, &mut set)?;
     steps::load_activities(tx, &first.activities, &mut set)?;
     traces::load_waiting(tx, &first.waiting, &mut set)?;
+    events::load(tx, &first.events, &mut set)?;
 
     let begun = baselines::load(tx, &HistoryNeeds::of(policy, batch, &set), full, &mut set)?;
     let segments = segment_needs(policy, batch, &set);
@@ -45,5 +47,6 @@ pub(super) fn write(
     steps::save(tx, &set)?;
     let full = baselines::save(tx, begun, &set)?;
     incidents::save(tx, &set)?;
-    Ok((answers, full))
+    events::save(tx, &set)?;
+    Ok((answers, full, set.changes))
 }

@@ -12,11 +12,13 @@ mod baselines;
 mod batch;
 mod connection;
 mod error;
+mod events;
 mod executions;
 mod file;
 mod idempotency;
 mod incidents;
 mod listing;
+mod live;
 mod migrate;
 mod outbox;
 mod readers;
@@ -44,8 +46,10 @@ use tracer_core::clock::Clock;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::eta::PastRun;
+use tracer_core::event::WorkflowEvent;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
+use tracer_core::live::{ChangeFeed, Follow};
 use tracer_core::name::WorkflowName;
 use tracer_core::record::{Answer, Request};
 use tracer_core::repository::{
@@ -57,6 +61,7 @@ use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
 use self::connection::WriteConnection;
+use self::live::Ring;
 use self::readers::{Pool, Readers};
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
@@ -84,6 +89,7 @@ struct EmbeddedStore {
     connection: WriteConnection,
     clock: Arc<dyn Clock>,
     full: Arc<Full>,
+    changes: Arc<Ring>,
 }
 
 impl EmbeddedStore {
@@ -99,10 +105,16 @@ impl EmbeddedStore {
             Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
         };
         let full = Arc::new(Full::default());
-        let batches = Batches { connection: connection.clone(), policy, full: Arc::clone(&full) };
-        let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
         let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
-        Ok(Self { writer, readers, connection, clock, full })
+        let changes = Arc::new(Ring::new(clock.now()));
+        let batches = Batches {
+            connection: connection.clone(),
+            policy,
+            full: Arc::clone(&full),
+            changes: Arc::clone(&changes),
+        };
+        let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
+        Ok(Self { writer, readers, connection, clock, full, changes })
     }
 }
 
@@ -135,14 +147,16 @@ struct Batches {
     connection: WriteConnection,
     policy: Arc<Policy>,
     full: Arc<Full>,
+    changes: Arc<Ring>,
 }
 
 #[async_trait]
 impl BatchStore for Batches {
     async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
         let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full);
-        let (answers, full) = self.connection.write_here("batch", write).await?;
+        let (answers, full, changes) = self.connection.write_here("batch", write).await?;
         self.full.note(full);
+        self.changes.push(changes);
         Ok(answers)
     }
 }
@@ -164,6 +178,15 @@ impl ExecutionRepository for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Step>, RepositoryError> {
         Ok(self.readers.read("steps", move |tx| reads::steps(tx, id, after, limit)).await?)
+    }
+
+    async fn events(
+        &self,
+        id: ExecutionId,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<WorkflowEvent>, RepositoryError> {
+        Ok(self.readers.read("events", move |tx| events::list(tx, id, after, limit)).await?)
     }
 
     async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError> {
@@ -275,6 +298,12 @@ impl Upkeep for EmbeddedStore {
             // The database is the connection's: it ends with the store.
             Readers::Shared(_) => {}
         }
+    }
+}
+
+impl ChangeFeed for EmbeddedStore {
+    fn follow(&self, past_bytes: usize) -> Box<dyn Follow> {
+        Box::new(self.changes.follow(past_bytes))
     }
 }
 

@@ -220,6 +220,11 @@ SELECT e.execution_id
    AND NOT EXISTS (SELECT 1
                      FROM workflow_steps s
                     WHERE s.execution_id = e.execution_id AND s.changed_at >= ?1)
+   AND coalesce((SELECT v.recorded_at
+                   FROM workflow_events v
+                  WHERE v.execution_id = e.execution_id
+                  ORDER BY v.number DESC
+                  LIMIT 1), 0) < ?1
  LIMIT ?2";
 
 /// Returns running executions that nobody has written to since `before`.
@@ -292,7 +297,7 @@ pub(super) fn collect<T>(
 mod tests {
     use rusqlite::Connection;
 
-    use super::super::{file, migrate};
+    use super::super::{events, file, migrate};
     use super::*;
 
     fn plan(connection: &Connection, sql: &str) -> String {
@@ -321,6 +326,9 @@ mod tests {
             WORKFLOWS,
             RUNNING_BY_WORKFLOW,
             SILENT,
+            events::LAST,
+            events::KNOWN,
+            events::LIST,
             DUE_STEPS,
             DUE_EXECUTIONS,
             traces::DUE,
@@ -340,7 +348,10 @@ mod tests {
             "running_of_workflow: SEARCH workflow_executions USING COVERING INDEX workflow_executions_running (workflow_name=?)",
             "workflows: SEARCH b USING INDEX step_baselines_workflows (workflow_name>?); CORRELATED SCALAR SUBQUERY 1; SEARCH e USING COVERING INDEX workflow_executions_running (workflow_name=?); CORRELATED SCALAR SUBQUERY 2; SEARCH e USING COVERING INDEX workflow_executions_workflow (workflow_name=?)",
             "running: SCAN workflow_executions USING COVERING INDEX workflow_executions_running; USE TEMP B-TREE FOR ORDER BY",
-            "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?)",
+            "silent_executions: SCAN e USING COVERING INDEX workflow_executions_running; CORRELATED SCALAR SUBQUERY 1; SEARCH s USING PRIMARY KEY (execution_id=?); CORRELATED SCALAR SUBQUERY 2; SEARCH v USING PRIMARY KEY (execution_id=?)",
+            "last_event: SEARCH workflow_events USING PRIMARY KEY (execution_id=?)",
+            "known_event: SEARCH workflow_events USING COVERING INDEX workflow_events_id (execution_id=? AND event_id=?)",
+            "events: SEARCH workflow_events USING PRIMARY KEY (execution_id=? AND number>?)",
             "due_steps: SEARCH workflow_steps USING COVERING INDEX workflow_steps_running (judge_at<?)",
             "due_executions: SEARCH workflow_executions USING COVERING INDEX workflow_executions_due (judge_at<?)",
             "due_traces: SEARCH workflow_executions USING COVERING INDEX workflow_executions_settle (settle_at<?)",

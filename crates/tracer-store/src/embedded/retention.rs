@@ -15,7 +15,7 @@ use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::{attributes, idempotency, incidents, outbox, row};
+use super::{attributes, events, idempotency, incidents, outbox, row};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -201,6 +201,12 @@ pub(super) fn prune_executions(
         let limit = i64::try_from(left).unwrap_or(i64::MAX);
         let steps = tx.prepare_cached(DELETE_STEPS)?.execute(params![id.to_bytes(), limit])?;
         left = left.saturating_sub(steps);
+        if left == 0 {
+            done.more = true;
+            return Ok(done);
+        }
+        let limit = i64::try_from(left).unwrap_or(i64::MAX);
+        left = left.saturating_sub(events::delete(tx, id, limit)?);
         if left == 0 {
             done.more = true;
             return Ok(done);

@@ -10,6 +10,7 @@ use tracer_core::record::{Activity, Closing, StepKey, WorkingSet, Written};
 use tracer_core::step::{Step, StepStatus};
 
 use super::error::StoreError;
+use super::events;
 use super::row::{self, stored, stored_attributes, stored_cohort, stored_failure, stored_micros, text};
 use super::traces;
 
@@ -103,6 +104,7 @@ pub(super) fn load_activities<'a>(
         let mut rows = statement.query([id.to_bytes()])?;
         let Some(found) = rows.next()? else { continue };
         let (changed_at, judge_at) = (row::optional_time(found, 0)?, row::optional_time(found, 1)?);
+        let changed_at = changed_at.max(events::last(tx, *id)?.map(|(_, at)| at));
         let activity = Activity { changed_at, judge_at, stuck: row::incident_id(found, 2)? };
         set.activities.insert(*id, activity);
     }

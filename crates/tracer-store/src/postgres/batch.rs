@@ -26,12 +26,13 @@ use tracer_core::repository::RepositoryError;
 
 use super::error::StoreError;
 use super::executions::Locks;
+use super::live::Live;
 use super::partitions::{self, Month};
 use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, live, steps, traces};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -53,15 +54,16 @@ pub(super) struct Batches {
     known: baselines::Known,
     running: Running,
     policy: Arc<Policy>,
+    live: Live,
     /// How long a batch whose outcome is unknown waits for the database to come back.
     patience: Duration,
 }
 
 impl Batches {
-    pub(super) fn new(connector: Connector, policy: Arc<Policy>, patience: Duration) -> Self {
+    pub(super) fn new(connector: Connector, policy: Arc<Policy>, live: Live, patience: Duration) -> Self {
         let sessions = Sessions::new(connector.clone());
         let (known, running) = (baselines::Known::default(), Running::default());
-        Self { sessions, connector, known, running, policy, patience }
+        Self { sessions, connector, known, running, policy, live, patience }
     }
 
     /// Closes the sessions that no batch uses.
@@ -113,6 +115,9 @@ impl Batches {
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
         save_and_commit(session, &set, &unused).await?;
+        if !set.changes.is_empty() {
+            self.live.committed();
+        }
         self.running.learn(&self.policy, &set);
         self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
         self.known.full().note(loaded.full_without(&unused));
@@ -147,10 +152,14 @@ impl Batches {
             (steps, pipeline.query(&statements.count_completed, steps::of_executions(&needs.closings)))
         });
         let activities = (!needs.activities.is_empty()).then(|| {
-            pipeline.query(&statements.activity_of_executions, steps::of_executions(&needs.activities))
+            let steps =
+                pipeline.query(&statements.activity_of_executions, steps::of_executions(&needs.activities));
+            (steps, pipeline.query(&statements.last_events, steps::of_executions(&needs.activities)))
         });
         let waiting = (!needs.waiting.is_empty())
             .then(|| pipeline.query(&statements.waiting_steps, steps::of_executions(&needs.waiting)));
+        let events = (!needs.events.is_empty())
+            .then(|| pipeline.query(&statements.look_events, events::look(&needs.events)));
         let histories = foreseen.map(|needs| (baselines::ask(&mut pipeline, statements, needs), needs));
         let mut results = pipeline.run().await?;
         let mut set = WorkingSet::default();
@@ -167,8 +176,12 @@ impl Batches {
             set.closings =
                 steps::read_closings(&results.take(steps), &results.take(completed), &needs.closings)?;
         }
-        if let Some(slot) = activities {
-            set.activities = steps::read_activities(&results.take(slot))?;
+        if let Some((steps, events)) = activities {
+            set.activities = steps::read_activities(&results.take(steps))?;
+            events::add_activity(&results.take(events), &mut set.activities)?;
+        }
+        if let Some(slot) = events {
+            set.events = events::read_logs(&results.take(slot))?;
         }
         if let Some(slot) = waiting {
             set.waiting = traces::read_waiting(&results.take(slot))?;
@@ -319,6 +332,13 @@ async fn save_and_commit(
     if !unused.is_empty() {
         let keys: Vec<Bits> = unused.iter().map(|key| Bits::from(*key)).collect();
         pipeline.execute(&statements.remove_baselines, vec![Box::new(keys)]);
+    }
+    if !set.new_events.is_empty() {
+        pipeline.execute(&statements.insert_events, events::insert(set));
+    }
+    // The last one: what is numbered here commits next, and holds all its locks.
+    if !set.changes.is_empty() {
+        pipeline.execute(&statements.add_changes, live::add(set));
     }
     pipeline.commit();
     pipeline.run().await.map(drop)

@@ -15,10 +15,12 @@ mod baselines;
 mod batch;
 mod clock;
 mod error;
+mod events;
 mod executions;
 mod idempotency;
 mod incidents;
 mod listing;
+mod live;
 mod migrate;
 mod outbox;
 mod partitions;
@@ -45,8 +47,10 @@ use tracer_core::clock::Clock;
 use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::eta::PastRun;
+use tracer_core::event::WorkflowEvent;
 use tracer_core::execution::Execution;
 use tracer_core::ids::ExecutionId;
+use tracer_core::live::{ChangeFeed, Follow};
 use tracer_core::name::WorkflowName;
 use tracer_core::record::{Answer, Request};
 use tracer_core::repository::{
@@ -62,6 +66,7 @@ use crate::error::OpenError;
 use crate::writer::Writer;
 use batch::Batches;
 use clock::DatabaseClock;
+use live::Live;
 use pool::{Connector, ReadPool, Role};
 
 /// Retention and partitions wait longer for a connection than a request does: nobody waits for them.
@@ -72,6 +77,7 @@ struct PostgresStore {
     pool: ReadPool,
     writer: Writer,
     batches: Arc<Batches>,
+    live: Live,
     clock: Arc<dyn Clock>,
     /// Ends the measuring of the clock with the store.
     _background: DropGuard,
@@ -102,13 +108,16 @@ pub(crate) async fn open(
         }
     };
     migrate::run(&connector, clock.now()).await?;
-    let batches = Arc::new(Batches::new(connector.clone(), policy, config.acquire_timeout));
+    let live = Live::new();
+    live.start(pool.clone(), connector.clone(), &cancelled);
+    let batches = Arc::new(Batches::new(connector.clone(), policy, live.clone(), config.acquire_timeout));
     let writer = Writer::start(batches.clone(), &config.writer).map_err(OpenError::Thread)?;
     Ok(Arc::new(PostgresStore {
         connector,
         pool,
         writer,
         batches,
+        live,
         clock,
         _background: cancelled.drop_guard(),
     }))
@@ -131,6 +140,15 @@ impl ExecutionRepository for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Step>, RepositoryError> {
         reads::steps(&self.pool, id, after, limit).await
+    }
+
+    async fn events(
+        &self,
+        id: ExecutionId,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<WorkflowEvent>, RepositoryError> {
+        events::list(&self.pool, id, after, limit).await
     }
 
     async fn bottleneck_steps(&self, id: ExecutionId) -> Result<Option<BottleneckSteps>, RepositoryError> {
@@ -235,6 +253,12 @@ impl Upkeep for PostgresStore {
     async fn shut_down(&self) {
         self.writer.shut_down().await;
         self.batches.close();
+    }
+}
+
+impl ChangeFeed for PostgresStore {
+    fn follow(&self, past_bytes: usize) -> Box<dyn Follow> {
+        Box::new(self.live.follow(self.connector.clone(), past_bytes))
     }
 }
 

@@ -11,6 +11,7 @@
 //! the read begins anew on another one.
 //! Not here: what is read (`reads`, `listing`), and transactions (`tx`).
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use deadpool_postgres::{
 use futures_util::future::{BoxFuture, join3};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracer_core::repository::RepositoryError;
 
@@ -131,6 +132,33 @@ impl Connector {
         let connecting = tokio::time::timeout(self.timeout, self.open(role));
         match connecting.await {
             Ok(Ok((client, _))) => Ok(client),
+            Ok(Err(error)) => Err(StoreError::connecting(error)),
+            Err(elapsed) => Err(StoreError::Away(Box::new(elapsed))),
+        }
+    }
+
+    /// Connects a session for notifications, and calls `heard` with what each of them says.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub(super) async fn connect_listening(
+        &self,
+        heard: impl Fn(&str) + Send + 'static,
+    ) -> Result<Client, StoreError> {
+        let connecting = async {
+            let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+            tokio::spawn(async move {
+                while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                    if let AsyncMessage::Notification(notification) = message {
+                        heard(notification.payload());
+                    }
+                }
+            });
+            client.batch_execute(&format!("{EVERY_SESSION}\n{IN_ORDER};")).await?;
+            Ok(client)
+        };
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => Err(StoreError::connecting(error)),
             Err(elapsed) => Err(StoreError::Away(Box::new(elapsed))),
         }

@@ -106,6 +106,9 @@ SELECT e.execution_id
    AND NOT EXISTS (SELECT 1 FROM workflow_steps AS s
                     WHERE s.execution_id = e.execution_id AND s.recorded_month = e.recorded_month
                       AND s.changed_at >= $1)
+   AND coalesce((SELECT v.recorded_at FROM workflow_events AS v
+                  WHERE v.execution_id = e.execution_id AND v.recorded_month = e.recorded_month
+                  ORDER BY v.number DESC LIMIT 1), '-infinity') < $1
  ORDER BY e.recorded_at, e.execution_id
  LIMIT $2";
 

@@ -82,11 +82,11 @@ SELECT child.relname::text AS name
 
 /// Drops a month; returns how many partitions that were.
 async fn drop_month(client: &Client, month: Month) -> Result<u64, StoreError> {
-    let [executions, steps] = PARENTS.map(|parent| month.partition_of(parent));
+    let [executions, steps, events] = PARENTS.map(|parent| month.partition_of(parent));
     forget_ids(client, &executions).await?;
     // The steps first: an execution without them is still one; steps without an execution are nobody's.
     let mut dropped = 0;
-    for partition in [steps, executions] {
+    for partition in [events, steps, executions] {
         client.batch_execute(&format!("DROP TABLE IF EXISTS {partition}")).await?;
         dropped += 1;
     }

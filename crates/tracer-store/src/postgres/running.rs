@@ -93,7 +93,10 @@ impl Remembered {
             Command::JudgeExecution(judge) => (Some(judge.id), None),
             // Names may change by spans, and traces are seen once or twice: they are not foreseen.
             Command::RecordSpans(_) | Command::SettleTrace(_) => return None,
-            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => (None, None),
+            Command::Rebaseline(_)
+            | Command::TendIncident(_)
+            | Command::ChangeIncident(_)
+            | Command::RecordEvent(_) => (None, None),
         };
         if let Some(id) = executions {
             set.executions.insert(id, self.executions.get(&id)?.clone());

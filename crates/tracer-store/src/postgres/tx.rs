@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, live, steps, traces};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -85,6 +85,10 @@ statements! {
     finish_messages = incidents::FINISH_MESSAGES,
     add_entries = incidents::ADD_ENTRIES,
     add_notifications = incidents::ADD_NOTIFICATIONS,
+    look_events = events::LOOK,
+    last_events = events::LAST,
+    insert_events = events::INSERT,
+    add_changes = live::ADD,
 }
 
 impl Sessions {

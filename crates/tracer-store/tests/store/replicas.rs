@@ -1,6 +1,7 @@
 //! Several replicas over one PostgreSQL: they count once, hold nobody up for good, and lose nothing.
 
 mod alerts;
+mod live;
 
 use std::sync::Arc;
 

@@ -14,7 +14,9 @@ use tracer_core::step::Step;
 use utoipa::ToSchema;
 
 use super::step::FailureView;
-use super::{BottleneckView, StepView, Time, TraceView, traceparent_of_execution, traceparent_of_step};
+use super::{
+    BottleneckView, EventView, StepView, Time, TraceView, traceparent_of_execution, traceparent_of_step,
+};
 
 /// An execution that runs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -222,6 +224,10 @@ pub struct ExecutionDetailView {
     pub steps: Vec<StepView>,
     /// Where `GET /workflows/{id}/steps` goes on; `null` if these are all.
     pub next_cursor: Option<String>,
+    /// Its first 100 events, in the order in which they were recorded.
+    pub events: Vec<EventView>,
+    /// Where `GET /workflows/{id}/events` goes on; `null` if these are all.
+    pub events_next_cursor: Option<String>,
 }
 
 impl From<Execution> for ExecutionView {
@@ -251,15 +257,28 @@ impl From<Execution> for ExecutionView {
 }
 
 impl ExecutionDetailView {
-    /// Shows an execution with its payloads and first steps.
+    /// Shows an execution with its payloads, first steps and first events, each with where the listing goes on.
     #[must_use]
-    pub fn new(execution: Execution, steps: Vec<Step>, next_cursor: Option<String>) -> Self {
+    pub fn new(
+        execution: Execution,
+        (steps, next_cursor): (Vec<Step>, Option<String>),
+        (events, events_next_cursor): (Vec<EventView>, Option<String>),
+    ) -> Self {
         let root = root_of(&execution);
         let steps = steps.into_iter().map(|step| StepView::new(step, Some(root))).collect();
         let input = execution.input.as_ref().and_then(json_of);
         let output = execution.output.as_ref().and_then(json_of);
         let trace = execution.trace.as_deref().map(TraceView::from);
-        Self { execution: execution.into(), input, output, trace, steps, next_cursor }
+        Self {
+            execution: execution.into(),
+            input,
+            output,
+            trace,
+            steps,
+            next_cursor,
+            events,
+            events_next_cursor,
+        }
     }
 }
 

@@ -319,6 +319,7 @@ impl Lab {
             | Outcome::Incident(_)
             | Outcome::SpansRecorded(_)
             | Outcome::TraceSettled(_)
+            | Outcome::EventRecorded(_)
             | Outcome::Rebaselined => panic!("not what looking says: {answer:?}"),
         };
         assert_eq!(answer.fresh, told.is_some());

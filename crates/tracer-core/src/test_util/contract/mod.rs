@@ -14,6 +14,7 @@ pub mod bottlenecks;
 pub mod changes;
 pub mod cohorts;
 pub mod concurrency;
+pub mod events;
 pub mod executions;
 pub mod extremes;
 pub mod filters;
@@ -25,6 +26,7 @@ pub mod incidents;
 pub mod judging;
 mod lab;
 pub mod listing;
+pub mod live;
 pub mod names;
 pub mod outbox;
 pub mod regressions;
@@ -298,6 +300,28 @@ macro_rules! contract_tests {
                 a_channel_settles_nothing_of_another_one,
                 notifications_that_are_settled_are_removed_in_time_and_others_stay,
                 incidents_that_fire_are_kept_however_old,
+            ],
+            events: [
+                an_event_is_found_as_it_was_given,
+                events_are_numbered_and_paged_in_the_order_in_which_they_were_recorded,
+                an_event_of_an_unknown_execution_or_step_is_refused,
+                an_event_recorded_again_changes_nothing,
+                an_ended_execution_takes_events_and_stays_as_it_is,
+                an_execution_has_at_most_ten_thousand_events,
+                an_event_is_a_sign_of_life,
+                events_go_with_their_execution,
+            ],
+            live: [
+                every_change_is_heard_once_in_its_order,
+                what_a_finding_opens_comes_after_it,
+                what_is_found_in_flight_is_heard,
+                repetitions_and_refusals_are_no_changes,
+                of_an_import_only_its_end_is_heard,
+                an_event_is_heard_with_its_attributes_unless_they_are_large,
+                the_changes_of_an_execution_keep_their_order_when_batches_race,
+                two_who_follow_hear_the_same_under_the_same_numbers,
+                whoever_begins_late_hears_of_the_past,
+                whoever_wants_no_past_hears_of_what_comes,
             ],
             retention: [
                 what_is_old_is_removed_and_what_is_new_stays,
