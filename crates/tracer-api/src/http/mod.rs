@@ -42,6 +42,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::ApiKeys;
 use crate::config::Settings;
 use crate::error::ApiError;
+use crate::export::requests::OwnRequests;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimit;
 
@@ -56,6 +57,8 @@ pub struct Frame {
     pub metrics: Arc<Metrics>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Makes spans of requests, if they are wanted.
+    pub own_requests: Option<OwnRequests>,
 }
 
 impl Frame {
@@ -67,6 +70,7 @@ impl Frame {
             rate: RateLimit::new(settings.limits.rate_per_second, settings.limits.burst),
             metrics,
             body_timeout: settings.server.request_timeout,
+            own_requests: None,
         }
     }
 
