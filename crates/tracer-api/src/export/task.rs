@@ -133,7 +133,7 @@ impl Exporter {
         // One that is gone was kept long enough.
         let Some(execution) = patiently(closing, || store.execution(id)).await? else { return Ok(()) };
         let trace = execution.trace.as_deref();
-        if trace.is_some_and(|trace| trace.is_born_of_spans()) {
+        if trace.is_some_and(|trace| trace.born_of_spans) {
             return Ok(());
         }
         let origin = self.origin_of(&execution);

@@ -21,6 +21,7 @@ mod incident_needs;
 mod judging;
 mod needs;
 mod outcome;
+mod services;
 mod settle;
 mod span_needs;
 mod spans;
@@ -39,6 +40,7 @@ pub use outcome::{
     Answer, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal, SpansRecorded,
     StepEnded, StepStarted, StepStuck, TraceSettled,
 };
+pub use services::{Placement, ServiceChanges};
 pub use working_set::{
     Activity, Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution,
     WorkingSet, Written,

@@ -11,18 +11,20 @@ use tracer_core::record::{
 };
 
 use super::error::StoreError;
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, executions, idempotency, incidents, services, steps, traces};
+use crate::heard::{Heard, Marks};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
 /// Carries out a batch. Nothing needs to be locked: this connection is the only one that writes. Returns
-/// the answers, and what had no room for another history, to be noted once it has committed.
+/// the answers, what had no room for another history, and what was heard of, both to be noted once it has committed.
 pub(super) fn write(
     tx: &Transaction<'_>,
     policy: &Policy,
     batch: &[Request],
     full: &Full,
-) -> Result<(BatchAnswers, BTreeSet<Room>), StoreError> {
+    heard: &Heard,
+) -> Result<(BatchAnswers, BTreeSet<Room>, Marks), StoreError> {
     let mut set = WorkingSet::default();
     let first = FirstNeeds::of(batch);
     idempotency::load(tx, &first.idempotency, &mut set)?;
@@ -45,5 +47,8 @@ pub(super) fn write(
     steps::save(tx, &set)?;
     let full = baselines::save(tx, begun, &set)?;
     incidents::save(tx, &set)?;
-    Ok((answers, full))
+    let now = batch.iter().map(|request| request.received_at).max().unwrap_or_default();
+    let news = heard.news(&set.services, now);
+    services::save(tx, &set.services, &news, now)?;
+    Ok((answers, full, news.marks))
 }

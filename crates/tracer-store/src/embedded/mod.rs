@@ -24,6 +24,7 @@ mod reads;
 mod retention;
 mod row;
 mod runs;
+mod services;
 mod steps;
 mod traces;
 
@@ -53,14 +54,16 @@ use tracer_core::repository::{
     Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
     WorkflowSummary,
 };
+use tracer_core::services::{Operation, ServiceCalls, ServiceRepository};
 use tracer_core::step::Step;
-use tracer_core::time::Timestamp;
+use tracer_core::time::{Day, Timestamp};
 
 use self::connection::WriteConnection;
 use self::readers::{Pool, Readers};
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
 use crate::error::OpenError;
+use crate::heard::Heard;
 use crate::room::Full;
 use crate::writer::{BatchAnswers, BatchStore, Writer};
 
@@ -99,7 +102,12 @@ impl EmbeddedStore {
             Err(panicked) => return Err(OpenError::Migration(Box::new(panicked))),
         };
         let full = Arc::new(Full::default());
-        let batches = Batches { connection: connection.clone(), policy, full: Arc::clone(&full) };
+        let batches = Batches {
+            connection: connection.clone(),
+            policy,
+            full: Arc::clone(&full),
+            heard: Heard::default(),
+        };
         let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
         let clock = config.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         Ok(Self { writer, readers, connection, clock, full })
@@ -135,14 +143,16 @@ struct Batches {
     connection: WriteConnection,
     policy: Arc<Policy>,
     full: Arc<Full>,
+    heard: Heard,
 }
 
 #[async_trait]
 impl BatchStore for Batches {
     async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
-        let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full);
-        let (answers, full) = self.connection.write_here("batch", write).await?;
+        let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full, &self.heard);
+        let (answers, full, marks) = self.connection.write_here("batch", write).await?;
         self.full.note(full);
+        self.heard.remember(marks);
         Ok(answers)
     }
 }
@@ -221,6 +231,35 @@ impl BaselineRepository for EmbeddedStore {
     ) -> Result<Vec<WorkflowSummary>, RepositoryError> {
         let after = after.cloned();
         Ok(self.readers.read("workflows", move |tx| reads::workflows(tx, after.as_ref(), limit)).await?)
+    }
+}
+
+#[async_trait]
+impl ServiceRepository for EmbeddedStore {
+    async fn services(&self) -> Result<Vec<String>, RepositoryError> {
+        Ok(self.readers.read("services", services::services).await?)
+    }
+
+    async fn operations(&self, service: &str) -> Result<Vec<Operation>, RepositoryError> {
+        let service = service.to_owned();
+        Ok(self.readers.read("operations", move |tx| services::operations(tx, &service)).await?)
+    }
+
+    async fn executions_of_service(
+        &self,
+        service: &str,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError> {
+        let service = service.to_owned();
+        let read = move |tx: &Transaction<'_>| services::executions(tx, &service, from, until, after, limit);
+        Ok(self.readers.read("executions_of_service", read).await?)
+    }
+
+    async fn service_calls(&self, first: Day, last: Day) -> Result<Vec<ServiceCalls>, RepositoryError> {
+        Ok(self.readers.read("service_calls", move |tx| services::calls(tx, first, last)).await?)
     }
 }
 

@@ -23,6 +23,7 @@ use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::record::{self, FirstNeeds, HistoryNeeds, IncidentNeeds, Request, WorkingSet};
 use tracer_core::repository::RepositoryError;
+use tracer_core::time::Timestamp;
 
 use super::error::StoreError;
 use super::executions::Locks;
@@ -31,7 +32,8 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, executions, idempotency, incidents, services, steps, traces};
+use crate::heard::{Heard, News};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -52,6 +54,7 @@ pub(super) struct Batches {
     connector: Connector,
     known: baselines::Known,
     running: Running,
+    heard: Heard,
     policy: Arc<Policy>,
     /// How long a batch whose outcome is unknown waits for the database to come back.
     patience: Duration,
@@ -61,7 +64,7 @@ impl Batches {
     pub(super) fn new(connector: Connector, policy: Arc<Policy>, patience: Duration) -> Self {
         let sessions = Sessions::new(connector.clone());
         let (known, running) = (baselines::Known::default(), Running::default());
-        Self { sessions, connector, known, running, policy, patience }
+        Self { sessions, connector, known, running, heard: Heard::default(), policy, patience }
     }
 
     /// Closes the sessions that no batch uses.
@@ -112,7 +115,10 @@ impl Batches {
         set.incidents = incidents::load(session, &needs).await?;
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
-        save_and_commit(session, &set, &unused).await?;
+        let now = requests.iter().map(|request| request.received_at).max().unwrap_or_default();
+        let news = self.heard.news(&set.services, now);
+        save_and_commit(session, &set, &unused, &news, now).await?;
+        self.heard.remember(news.marks);
         self.running.learn(&self.policy, &set);
         self.known.remember(set.histories.into_keys().filter(|key| !unused.contains(key)));
         self.known.full().note(loaded.full_without(&unused));
@@ -278,6 +284,8 @@ async fn save_and_commit(
     session: &Session,
     set: &WorkingSet,
     unused: &[BaselineKey],
+    news: &News<'_>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let statements = &session.statements;
     let mut pipeline = session.pipeline();
@@ -320,6 +328,7 @@ async fn save_and_commit(
         let keys: Vec<Bits> = unused.iter().map(|key| Bits::from(*key)).collect();
         pipeline.execute(&statements.remove_baselines, vec![Box::new(keys)]);
     }
+    services::save(&mut pipeline, statements, set, news, now);
     pipeline.commit();
     pipeline.run().await.map(drop)
 }

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, executions, idempotency, incidents, steps, traces};
+use super::{baselines, executions, idempotency, incidents, services, steps, traces};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -85,6 +85,11 @@ statements! {
     finish_messages = incidents::FINISH_MESSAGES,
     add_entries = incidents::ADD_ENTRIES,
     add_notifications = incidents::ADD_NOTIFICATIONS,
+    leave_services = services::LEAVE,
+    join_services = services::JOIN,
+    note_services = services::NOTE_SERVICES,
+    note_operations = services::NOTE_OPERATIONS,
+    add_calls = services::ADD_CALLS,
 }
 
 impl Sessions {
