@@ -15,6 +15,7 @@ pub mod headers;
 mod health;
 pub mod import;
 mod incidents;
+mod jaeger;
 pub mod metrics;
 pub mod path;
 pub mod query;

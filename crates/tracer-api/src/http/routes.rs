@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, health, import, incidents, simulate, stats, steps, workflows};
+use super::{eta, health, import, incidents, jaeger, simulate, stats, steps, workflows};
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -18,6 +18,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         simulate::routes(config);
         import::routes(config);
         incidents::routes(config);
+        jaeger::routes(config);
         health::routes(config);
     }
 }
