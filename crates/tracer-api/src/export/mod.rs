@@ -18,6 +18,3 @@ mod task;
 
 pub use queue::ExportQueue;
 pub use task::{Exporter, Parts};
-
-#[cfg(test)]
-mod tests;

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 
 /// What is answered.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct Envelope<T> {
+pub(super) struct JaegerAnswer<T> {
     data: T,
     /// How many there are in `data`.
     total: usize,
@@ -25,13 +25,13 @@ pub(super) struct Envelope<T> {
     /// Always 0.
     offset: usize,
     /// What is missing, and why.
-    errors: Option<Vec<TraceFault>>,
+    errors: Option<Vec<JaegerFault>>,
 }
 
 /// What is wrong, or missing.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger error")]
-pub(in crate::http) struct TraceFault {
+pub(in crate::http) struct JaegerFault {
     /// The HTTP status.
     code: u16,
     /// What it is.
@@ -54,24 +54,24 @@ pub(in crate::http) struct JaegerRefusal {
     /// Always 0.
     offset: usize,
     /// What is wrong.
-    errors: Vec<TraceFault>,
+    errors: Vec<JaegerFault>,
 }
 
-impl TraceFault {
+impl JaegerFault {
     /// No trace has this id.
     pub(super) fn unknown(id: &str) -> Self {
         Self { code: 404, msg: "trace not found".to_owned(), trace_id: Some(id.to_owned()) }
     }
 }
 
-impl<T> Envelope<Vec<T>> {
+impl<T> JaegerAnswer<Vec<T>> {
     /// Puts an answer together.
     pub(super) fn of(data: Vec<T>) -> web::Json<Self> {
         Self::with_faults(data, Vec::new())
     }
 
     /// Puts an answer together of which something is missing.
-    pub(super) fn with_faults(data: Vec<T>, faults: Vec<TraceFault>) -> web::Json<Self> {
+    pub(super) fn with_faults(data: Vec<T>, faults: Vec<JaegerFault>) -> web::Json<Self> {
         let errors = (!faults.is_empty()).then_some(faults);
         web::Json(Self { total: data.len(), data, limit: 0, offset: 0, errors })
     }
@@ -106,7 +106,7 @@ impl ResponseError for JaegerError {
 
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code().as_u16();
-        let fault = TraceFault { code: status, msg: self.0.to_string(), trace_id: None };
+        let fault = JaegerFault { code: status, msg: self.0.to_string(), trace_id: None };
         let refused = JaegerRefusal { data: None, total: 0, limit: 0, offset: 0, errors: vec![fault] };
         // Logged, and with the headers that it has elsewhere.
         let mut answer = self.0.error_response();
@@ -124,9 +124,11 @@ impl utoipa::IntoResponses for JaegerErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut responses = <AskErrors as utoipa::IntoResponses>::responses();
         let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("JaegerRefusal"))).build();
-        for (status, description) in
-            [("400", "A bad parameter."), ("404", "Unknown trace."), ("503", "The store is away: wait as Retry-After says.")]
-        {
+        for (status, description) in [
+            ("400", "A bad parameter."),
+            ("404", "Unknown trace."),
+            ("503", "The store is away: wait as Retry-After says."),
+        ] {
             if let Some(RefOr::T(response)) = responses.get_mut(status) {
                 response.description = description.to_owned();
                 response.content.clear();

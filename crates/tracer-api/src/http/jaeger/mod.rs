@@ -16,8 +16,8 @@ use tracer_core::time::Timestamp;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::answer::JaegerRefusal;
-use self::answer::{Envelope, JaegerError, JaegerErrors, TraceFault};
-use self::model::{CallsView, OperationView, TraceView};
+use self::answer::{JaegerAnswer, JaegerError, JaegerErrors, JaegerFault};
+use self::model::{JaegerCalls, JaegerOperation, JaegerTrace};
 use self::query::{Asked, read_id};
 use self::search::Search;
 use super::path;
@@ -38,20 +38,20 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(list_dependencies);
 }
 
-type Answer<T> = Result<web::Json<Envelope<T>>, JaegerError>;
+type Answer<T> = Result<web::Json<JaegerAnswer<T>>, JaegerError>;
 
 /// List services: those that spans were of, and every workflow.
 #[utoipa::path(tag = "jaeger",
-    responses((status = 200, description = "Their names.", body = Envelope<Vec<String>>), JaegerErrors))]
+    responses((status = 200, description = "Their names.", body = JaegerAnswer<Vec<String>>), JaegerErrors))]
 #[get("/jaeger/api/services")]
 async fn list_services(state: web::Data<AppState>) -> Answer<Vec<String>> {
-    Ok(Envelope::of(state.tracing.repository().services().await?))
+    Ok(JaegerAnswer::of(state.tracing.repository().services().await?))
 }
 
 /// List the names of what a service does.
 #[utoipa::path(tag = "jaeger",
     params(("service" = String, Path, description = "The service, percent-encoded; slashes too.")),
-    responses((status = 200, description = "Their names; none of an unknown service.", body = Envelope<Vec<String>>), JaegerErrors))]
+    responses((status = 200, description = "Their names; none of an unknown service.", body = JaegerAnswer<Vec<String>>), JaegerErrors))]
 #[get("/jaeger/api/services/{service:.+}/operations")]
 async fn list_names_of_operations(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<String>> {
     let path = req.uri().path();
@@ -60,7 +60,7 @@ async fn list_names_of_operations(req: HttpRequest, state: web::Data<AppState>) 
     let operations = state.tracing.repository().operations(&service).await?;
     let mut names: Vec<String> = operations.into_iter().map(|operation| operation.name).collect();
     names.dedup();
-    Ok(Envelope::of(names))
+    Ok(JaegerAnswer::of(names))
 }
 
 /// List what a service does, with the place of its spans between services.
@@ -69,14 +69,14 @@ async fn list_names_of_operations(req: HttpRequest, state: web::Data<AppState>) 
         ("service" = String, Query, description = "The service."),
         ("spanKind" = Option<String>, Query, description = "`internal`, `server`, `client`, `producer` or `consumer`."),
     ),
-    responses((status = 200, description = "Its operations; none of an unknown service.", body = Envelope<Vec<OperationView>>), JaegerErrors))]
+    responses((status = 200, description = "Its operations; none of an unknown service.", body = JaegerAnswer<Vec<JaegerOperation>>), JaegerErrors))]
 #[get("/jaeger/api/operations")]
-async fn list_operations(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<OperationView>> {
+async fn list_operations(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<JaegerOperation>> {
     let asked = Asked::parse(req.query_string())?;
     let kind = asked.read("spanKind", |text| SpanKind::parse(&text.to_ascii_lowercase()))?;
     let operations = state.tracing.repository().operations(asked.required("service")?).await?;
     let of_kind = operations.into_iter().filter(|operation| kind.is_none_or(|kind| operation.kind == kind));
-    Ok(Envelope::of(of_kind.map(OperationView::from).collect()))
+    Ok(JaegerAnswer::of(of_kind.map(JaegerOperation::from).collect()))
 }
 
 /// Search traces of a service, newest start first; or show those of given ids.
@@ -97,9 +97,9 @@ async fn list_operations(req: HttpRequest, state: web::Data<AppState>) -> Answer
         ("limit" = Option<usize>, Query, description = "Traces: 100, at most 1,500."),
         ("traceID" = Option<Vec<String>>, Query, description = "An id; may repeat. Nothing else counts then."),
     ),
-    responses((status = 200, description = "The traces; none of an unknown service.", body = Envelope<Vec<TraceView>>), JaegerErrors))]
+    responses((status = 200, description = "The traces; none of an unknown service.", body = JaegerAnswer<Vec<JaegerTrace>>), JaegerErrors))]
 #[get("/jaeger/api/traces")]
-async fn search_traces(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<TraceView>> {
+async fn search_traces(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<JaegerTrace>> {
     let asked = Asked::parse(req.query_string())?;
     let (repository, now) = (state.tracing.repository(), state.tracing.now());
     if asked.has("traceID") {
@@ -109,24 +109,24 @@ async fn search_traces(req: HttpRequest, state: web::Data<AppState>) -> Answer<V
         for text in ids {
             match trace::load(repository, read_id(text)?, now, &mut room).await? {
                 Some(trace) => found.push(trace),
-                None => faults.push(TraceFault::unknown(text)),
+                None => faults.push(JaegerFault::unknown(text)),
             }
         }
-        return Ok(Envelope::with_faults(found, faults));
+        return Ok(JaegerAnswer::with_faults(found, faults));
     }
-    Ok(Envelope::of(Search::read(&asked, now)?.run(repository, now).await?))
+    Ok(JaegerAnswer::of(Search::read(&asked, now)?.run(repository, now).await?))
 }
 
 /// Show an execution as a trace.
 #[utoipa::path(tag = "jaeger",
     params(("trace_id" = String, Path, description = "Its id: hexadecimal, with or without leading zeros, or as `wf_…`.")),
-    responses((status = 200, description = "One trace.", body = Envelope<Vec<TraceView>>), JaegerErrors))]
+    responses((status = 200, description = "One trace.", body = JaegerAnswer<Vec<JaegerTrace>>), JaegerErrors))]
 #[get("/jaeger/api/traces/{trace_id}")]
-async fn show_trace(id: web::Path<String>, state: web::Data<AppState>) -> Answer<Vec<TraceView>> {
+async fn show_trace(id: web::Path<String>, state: web::Data<AppState>) -> Answer<Vec<JaegerTrace>> {
     let (repository, now) = (state.tracing.repository(), state.tracing.now());
     let found = trace::load(repository, read_id(&id)?, now, &mut trace::Room::default()).await?;
     let trace = found.ok_or_else(|| ApiError::not_found("trace not found"))?;
-    Ok(Envelope::of(vec![trace]))
+    Ok(JaegerAnswer::of(vec![trace]))
 }
 
 /// Show how often services called one another, by whole days (UTC).
@@ -135,17 +135,18 @@ async fn show_trace(id: web::Path<String>, state: web::Data<AppState>) -> Answer
         ("endTs" = Option<i64>, Query, description = "The end, in milliseconds since 1970; otherwise now."),
         ("lookback" = Option<i64>, Query, description = "How far back from there, in milliseconds; otherwise a day."),
     ),
-    responses((status = 200, description = "The calls.", body = Envelope<Vec<CallsView>>), JaegerErrors))]
+    responses((status = 200, description = "The calls.", body = JaegerAnswer<Vec<JaegerCalls>>), JaegerErrors))]
 #[get("/jaeger/api/dependencies")]
-async fn list_dependencies(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<CallsView>> {
+async fn list_dependencies(req: HttpRequest, state: web::Data<AppState>) -> Answer<Vec<JaegerCalls>> {
     const DAY_MILLIS: i64 = 86_400_000;
     let asked = Asked::parse(req.query_string())?;
     let millis = |text: &str| text.parse::<i64>().ok();
     let now = state.tracing.now().as_micros() / 1_000;
     let end = asked.read("endTs", millis)?.unwrap_or(now);
-    let lookback = asked.read("lookback", |text| millis(text).filter(|back| *back >= 0))?.unwrap_or(DAY_MILLIS);
+    let lookback =
+        asked.read("lookback", |text| millis(text).filter(|back| *back >= 0))?.unwrap_or(DAY_MILLIS);
     let day = |millis: i64| Timestamp::from_millis(millis.clamp(0, query::LAST_MILLIS)).day();
     let first = day(end.saturating_sub(lookback));
     let calls = state.tracing.repository().service_calls(first, day(end)).await?;
-    Ok(Envelope::of(calls.into_iter().map(CallsView::from).collect()))
+    Ok(JaegerAnswer::of(calls.into_iter().map(JaegerCalls::from).collect()))
 }

@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 /// Something that a service does.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger operation")]
-pub(super) struct OperationView {
+pub(super) struct JaegerOperation {
     name: String,
     #[serde(rename = "spanKind")]
     span_kind: &'static str,
 }
 
-impl From<Operation> for OperationView {
+impl From<Operation> for JaegerOperation {
     fn from(operation: Operation) -> Self {
         Self { name: operation.name, span_kind: operation.kind.as_str() }
     }
@@ -25,14 +25,14 @@ impl From<Operation> for OperationView {
 /// How often one service called another.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger dependency")]
-pub(super) struct CallsView {
+pub(super) struct JaegerCalls {
     parent: String,
     child: String,
     #[serde(rename = "callCount")]
     call_count: u64,
 }
 
-impl From<ServiceCalls> for CallsView {
+impl From<ServiceCalls> for JaegerCalls {
     fn from(calls: ServiceCalls) -> Self {
         Self { parent: calls.parent, child: calls.child, call_count: calls.calls }
     }
@@ -42,12 +42,12 @@ impl From<ServiceCalls> for CallsView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger trace")]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TraceView {
+pub(super) struct JaegerTrace {
     #[serde(rename = "traceID")]
     pub(super) trace_id: String,
-    pub(super) spans: Vec<SpanView>,
+    pub(super) spans: Vec<JaegerSpan>,
     /// By the ids that spans name them by.
-    pub(super) processes: BTreeMap<String, ProcessView>,
+    pub(super) processes: BTreeMap<String, JaegerProcess>,
     pub(super) warnings: Option<Vec<String>>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct TraceView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger span")]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SpanView {
+pub(super) struct JaegerSpan {
     #[serde(rename = "traceID")]
     pub(super) trace_id: String,
     #[serde(rename = "spanID")]
@@ -63,13 +63,13 @@ pub(super) struct SpanView {
     /// 1: sampled.
     pub(super) flags: u32,
     pub(super) operation_name: String,
-    pub(super) references: Vec<ReferenceView>,
+    pub(super) references: Vec<JaegerReference>,
     /// Microseconds since 1970.
     pub(super) start_time: i64,
     /// Microseconds; of what runs, so far.
     pub(super) duration: u64,
-    pub(super) tags: Vec<TagView>,
-    pub(super) logs: Vec<LogView>,
+    pub(super) tags: Vec<JaegerTag>,
+    pub(super) logs: Vec<JaegerLog>,
     #[serde(rename = "processID")]
     pub(super) process_id: String,
     pub(super) warnings: Option<Vec<String>>,
@@ -79,7 +79,7 @@ pub(super) struct SpanView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger reference")]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReferenceView {
+pub(super) struct JaegerReference {
     /// `CHILD_OF`, or `FOLLOWS_FROM` for a link.
     pub(super) ref_type: &'static str,
     #[serde(rename = "traceID")]
@@ -91,7 +91,7 @@ pub(super) struct ReferenceView {
 /// A named value.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(title = "Jaeger tag")]
-pub(super) struct TagView {
+pub(super) struct JaegerTag {
     pub(super) key: String,
     /// `string`, `bool`, `int64` or `float64`.
     #[serde(rename = "type")]
@@ -102,22 +102,22 @@ pub(super) struct TagView {
 /// Something that happened in a span.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(title = "Jaeger log")]
-pub(super) struct LogView {
+pub(super) struct JaegerLog {
     /// Microseconds since 1970.
     pub(super) timestamp: i64,
-    pub(super) fields: Vec<TagView>,
+    pub(super) fields: Vec<JaegerTag>,
 }
 
 /// What made spans.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(title = "Jaeger process")]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ProcessView {
+pub(super) struct JaegerProcess {
     pub(super) service_name: String,
-    pub(super) tags: Vec<TagView>,
+    pub(super) tags: Vec<JaegerTag>,
 }
 
-impl TagView {
+impl JaegerTag {
     /// Returns a tag; none for nothing. What Jaeger has no type for is its JSON.
     pub(super) fn of(key: &str, value: &Value) -> Option<Self> {
         let kind = match value {

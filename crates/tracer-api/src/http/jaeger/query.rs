@@ -26,8 +26,9 @@ impl Asked {
     /// 400 if it is not percent-encoded UTF-8.
     pub(super) fn parse(query: &str) -> Result<Self, ApiError> {
         let decode = |text: &str| {
-            path::decode(&text.replace('+', " "))
-                .map_err(|_| ApiError::bad_request("unable to parse the query: it is not percent-encoded UTF-8"))
+            path::decode(&text.replace('+', " ")).map_err(|_| {
+                ApiError::bad_request("unable to parse the query: it is not percent-encoded UTF-8")
+            })
         };
         let parts = query.split('&').filter(|part| !part.is_empty());
         let pairs = parts.map(|part| {
@@ -49,7 +50,10 @@ impl Asked {
 
     /// Returns every value of a parameter that may repeat.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns a parameter that must be given.
@@ -64,7 +68,11 @@ impl Asked {
     ///
     /// # Errors
     /// 400 if it takes it not.
-    pub(super) fn read<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
+    pub(super) fn read<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
         let refuse = || ApiError::bad_request(format!("unable to parse param '{name}'"));
         self.text(name).map(|text| read(text).ok_or_else(refuse)).transpose()
     }
@@ -174,9 +182,13 @@ mod tests {
 
     #[test]
     fn tags_come_one_by_one_or_as_an_object() {
-        let tags = |query: &str| Asked::parse(query).and_then(|asked| asked.tags()).map_err(|e| e.to_string());
+        let tags =
+            |query: &str| Asked::parse(query).and_then(|asked| asked.tags()).map_err(|e| e.to_string());
         let all = tags("tag=a:b:c&tags=%7B%22error%22%3A%22true%22%7D&tag=d:&unknown=1").unwrap();
-        assert_eq!(all.into_iter().collect::<Vec<_>>(), [("a", "b:c"), ("d", ""), ("error", "true")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(
+            all.into_iter().collect::<Vec<_>>(),
+            [("a", "b:c"), ("d", ""), ("error", "true")].map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
         assert!(tags("tag=a").is_err() && tags("tags=%7B%22a%22%3A1%7D").is_err() && tags("tags=x").is_err());
     }
 }

@@ -14,7 +14,7 @@ use tracer_core::repository::{ExecutionCursor, ExecutionFilter, Repository, Repo
 use tracer_core::span::SERVICE_NAME;
 use tracer_core::time::{Micros, Timestamp};
 
-use super::model::{SpanView, TraceView};
+use super::model::{JaegerSpan, JaegerTrace};
 use super::query::{Asked, LAST_MILLIS, read_duration};
 use super::trace::{self, Room, processes_of};
 use crate::error::ApiError;
@@ -63,7 +63,10 @@ impl Search {
         let limit = asked.read("limit", limit)?.unwrap_or(DEFAULT_LIMIT).min(limits::JAEGER_TRACES);
         let spans = SpanFilter {
             // What stands for all in Jaeger's page and in Grafana.
-            operation: asked.text("operation").filter(|name| *name != "all" && *name != "All").map(str::to_owned),
+            operation: asked
+                .text("operation")
+                .filter(|name| *name != "all" && *name != "All")
+                .map(str::to_owned),
             tags: asked.tags()?,
             least: asked.read("minDuration", read_duration)?,
             most: asked.read("maxDuration", read_duration)?,
@@ -79,7 +82,7 @@ impl Search {
         &self,
         repository: &dyn Repository,
         now: Timestamp,
-    ) -> Result<Vec<TraceView>, RepositoryError> {
+    ) -> Result<Vec<JaegerTrace>, RepositoryError> {
         let (mut found, mut room) = (Vec::new(), Room::default());
         let (mut executions, mut steps) = (0, 0);
         let mut after = None;
@@ -87,7 +90,9 @@ impl Search {
             let page = self.candidates(repository, after).await?;
             let is_last = page.len() < PAGE;
             after = page.last().map(|last| ExecutionCursor { started_at: last.started_at, id: last.id });
-            let loads = page.into_iter().map(|execution| trace::gather(repository, execution.id, limits::JAEGER_SPANS));
+            let loads = page
+                .into_iter()
+                .map(|execution| trace::gather(repository, execution.id, limits::JAEGER_SPANS));
             let mut loaded = stream::iter(loads).buffered(AT_ONCE);
             while let Some(gathered) = loaded.next().await {
                 let Some(gathered) = gathered? else { continue };
@@ -98,7 +103,8 @@ impl Search {
                 if self.spans.is_met_by(&trace, &self.service, is_all_its_own) {
                     found.push(room.fit(trace));
                 }
-                let is_enough = executions >= limits::JAEGER_LOOKED_AT || steps >= limits::JAEGER_STEPS_LOOKED_AT;
+                let is_enough =
+                    executions >= limits::JAEGER_LOOKED_AT || steps >= limits::JAEGER_STEPS_LOOKED_AT;
                 if found.len() >= self.limit || is_enough {
                     return Ok(found);
                 }
@@ -143,7 +149,7 @@ impl Search {
 impl SpanFilter {
     /// Returns whether a span of the service is what is searched for. Where a workflow counts as the service, all
     /// spans of its executions are its own.
-    fn is_met_by(&self, trace: &TraceView, service: &str, is_all_its_own: bool) -> bool {
+    fn is_met_by(&self, trace: &JaegerTrace, service: &str, is_all_its_own: bool) -> bool {
         if *self == Self::default() {
             return true;
         }
@@ -153,7 +159,7 @@ impl SpanFilter {
         })
     }
 
-    fn is_met_by_span(&self, span: &SpanView, trace: &TraceView) -> bool {
+    fn is_met_by_span(&self, span: &JaegerSpan, trace: &JaegerTrace) -> bool {
         let has = |key: &str, written: &str| {
             let process = trace.processes.get(&span.process_id).map(|process| process.tags.as_slice());
             let logged = span.logs.iter().flat_map(|log| &log.fields);

@@ -18,7 +18,7 @@ use tracer_core::span::{ResourceId, SERVICE_NAME, Span, SpanDetail};
 use tracer_core::step::{Step, StepStatus};
 use tracer_core::time::{Micros, Timestamp};
 
-use super::model::{LogView, ProcessView, ReferenceView, SpanView, TagView, TraceView};
+use super::model::{JaegerLog, JaegerProcess, JaegerReference, JaegerSpan, JaegerTag, JaegerTrace};
 
 /// Steps that are read at once.
 const PAGE: usize = 1_000;
@@ -47,7 +47,7 @@ pub(super) async fn load(
     id: ExecutionId,
     now: Timestamp,
     room: &mut Room,
-) -> Result<Option<TraceView>, RepositoryError> {
+) -> Result<Option<JaegerTrace>, RepositoryError> {
     let Some(gathered) = gather(repository, id, room.0).await? else { return Ok(None) };
     let trace = view(gathered, now);
     room.take(&trace);
@@ -56,7 +56,7 @@ pub(super) async fn load(
 
 impl Room {
     /// Gives the trace a place, and cuts it to what there is room for.
-    pub(super) fn fit(&mut self, mut trace: TraceView) -> TraceView {
+    pub(super) fn fit(&mut self, mut trace: JaegerTrace) -> JaegerTrace {
         if trace.spans.len() > self.0.max(1) {
             trace.spans.truncate(self.0.max(1));
             trace.warnings = Some(vec![cut_warning(trace.spans.len())]);
@@ -65,7 +65,7 @@ impl Room {
         trace
     }
 
-    fn take(&mut self, trace: &TraceView) {
+    fn take(&mut self, trace: &JaegerTrace) {
         self.0 = self.0.saturating_sub(trace.spans.len());
     }
 }
@@ -95,15 +95,20 @@ pub(super) async fn gather(
 }
 
 /// Shows an execution as a trace, root first.
-pub(super) fn view(gathered: Gathered, now: Timestamp) -> TraceView {
+pub(super) fn view(gathered: Gathered, now: Timestamp) -> JaegerTrace {
     let Gathered { execution, steps, is_cut } = gathered;
     let mut builder = Builder { execution: &execution, now, processes: Vec::new() };
     let root = builder.root();
-    let spans: Vec<SpanView> = root.into_iter().chain(steps.iter().map(|step| builder.step(step))).collect();
-    let processes =
-        builder.processes.into_iter().enumerate().map(|(at, (_, process))| (process_id(at), process)).collect();
+    let spans: Vec<JaegerSpan> =
+        root.into_iter().chain(steps.iter().map(|step| builder.step(step))).collect();
+    let processes = builder
+        .processes
+        .into_iter()
+        .enumerate()
+        .map(|(at, (_, process))| (process_id(at), process))
+        .collect();
     let warnings = is_cut.then(|| vec![cut_warning(spans.len())]);
-    TraceView { trace_id: trace_id(execution.id), spans, processes, warnings }
+    JaegerTrace { trace_id: trace_id(execution.id), spans, processes, warnings }
 }
 
 fn cut_warning(shown: usize) -> String {
@@ -121,11 +126,11 @@ struct Builder<'a> {
     execution: &'a Execution,
     now: Timestamp,
     /// Few; in the order of their first spans.
-    processes: Vec<(Maker, ProcessView)>,
+    processes: Vec<(Maker, JaegerProcess)>,
 }
 
 impl Builder<'_> {
-    fn root(&mut self) -> Option<SpanView> {
+    fn root(&mut self) -> Option<JaegerSpan> {
         let trace = self.execution.trace.as_deref();
         match trace.and_then(|trace| trace.root.as_deref()) {
             Some(root) => Some(self.root_span(root)),
@@ -135,16 +140,17 @@ impl Builder<'_> {
     }
 
     /// The span that told of the execution.
-    fn root_span(&mut self, root: &Span) -> SpanView {
+    fn root_span(&mut self, root: &Span) -> JaegerSpan {
         let execution = self.execution;
         let end = root.end.as_ref();
-        let (status, failure) = (end.map_or(StepStatus::Running, |end| end.status), end.and_then(|end| end.failure.as_ref()));
+        let (status, failure) =
+            (end.map_or(StepStatus::Running, |end| end.status), end.and_then(|end| end.failure.as_ref()));
         let duration = end.map_or_else(|| self.now.since(root.started_at), |end| end.duration);
         let mut tags = tags_of(&root.attributes);
         tags.extend(status_tags(outcome(status), status.as_str(), failure));
         tags.extend(detail_tags(&root.detail));
-        tags.push(TagView::text("tracer.workflow.name", execution.workflow.as_str()));
-        SpanView {
+        tags.push(JaegerTag::text("tracer.workflow.name", execution.workflow.as_str()));
+        JaegerSpan {
             span_id: span_id(root.id),
             operation_name: root.name.as_str().to_owned(),
             references: references(execution.id, None, Some(&root.detail)),
@@ -158,7 +164,7 @@ impl Builder<'_> {
     }
 
     /// The execution, where no span is its root.
-    fn execution_itself(&mut self) -> SpanView {
+    fn execution_itself(&mut self) -> JaegerSpan {
         let execution = self.execution;
         let is_running = execution.status == ExecutionStatus::Running;
         let duration = execution.duration.unwrap_or_else(|| self.now.since(execution.started_at));
@@ -169,14 +175,21 @@ impl Builder<'_> {
         };
         let mut tags = tags_of(&execution.attributes);
         tags.extend(status_tags(outcome, execution.status.as_str(), execution.failure.as_ref()));
-        tags.push(TagView::text("span.kind", "internal"));
-        tags.push(TagView::text("tracer.workflow.name", execution.workflow.as_str()));
-        tags.extend(execution.version.iter().map(|version| TagView::text("tracer.workflow.version", version.as_str())));
-        tags.extend(execution.correlation_id.iter().map(|id| TagView::text("tracer.correlation_id", id.as_str())));
+        tags.push(JaegerTag::text("span.kind", "internal"));
+        tags.push(JaegerTag::text("tracer.workflow.name", execution.workflow.as_str()));
+        tags.extend(
+            execution
+                .version
+                .iter()
+                .map(|version| JaegerTag::text("tracer.workflow.version", version.as_str())),
+        );
+        tags.extend(
+            execution.correlation_id.iter().map(|id| JaegerTag::text("tracer.correlation_id", id.as_str())),
+        );
         let links = execution.link.map(|link| (link.trace, link.parent));
         let parent = execution.parent.map(|parent| (parent, parent.root_span()));
         let ended_at = execution.ended_at.unwrap_or(execution.started_at);
-        SpanView {
+        JaegerSpan {
             span_id: span_id(execution.id.root_span()),
             operation_name: execution.workflow.as_str().to_owned(),
             references: links.into_iter().chain(parent).map(|(trace, span)| follows(trace, span)).collect(),
@@ -189,7 +202,7 @@ impl Builder<'_> {
         }
     }
 
-    fn step(&mut self, step: &Step) -> SpanView {
+    fn step(&mut self, step: &Step) -> JaegerSpan {
         let detail = step.span.as_deref();
         let is_running = step.status == StepStatus::Running;
         let duration = step.duration.unwrap_or_else(|| self.now.since(step.started_at));
@@ -197,11 +210,11 @@ impl Builder<'_> {
         tags.extend(status_tags(outcome(step.status), step.status.as_str(), step.failure.as_ref()));
         match detail {
             Some(detail) => tags.extend(detail_tags(detail)),
-            None => tags.push(TagView::text("span.kind", "internal")),
+            None => tags.push(JaegerTag::text("span.kind", "internal")),
         }
-        tags.push(TagView::text("tracer.step.type", step.step_type.as_str()));
+        tags.push(JaegerTag::text("tracer.step.type", step.step_type.as_str()));
         if step.attempt > 1 {
-            tags.extend(TagView::of("tracer.step.attempt", &step.attempt.into()));
+            tags.extend(JaegerTag::of("tracer.step.attempt", &step.attempt.into()));
         }
         tags.extend(step.bottleneck.iter().flat_map(verdict_tags));
         let running = is_running.then(|| STILL_RUNNING.to_owned());
@@ -209,7 +222,7 @@ impl Builder<'_> {
         // What its client started has the execution itself above everything that is part of nothing else.
         let born_of_spans = self.execution.trace.as_deref().is_some_and(|trace| trace.born_of_spans);
         let parent = step.parent.or_else(|| (!born_of_spans).then(|| step.execution.root_span()));
-        SpanView {
+        JaegerSpan {
             span_id: span_id(step.id),
             operation_name: step.name.as_str().to_owned(),
             references: references(step.execution, parent, detail),
@@ -223,9 +236,9 @@ impl Builder<'_> {
     }
 
     /// Returns a span with what all of a trace have in common; the name of the service is its process's.
-    fn blank(&self, mut tags: Vec<TagView>) -> SpanView {
+    fn blank(&self, mut tags: Vec<JaegerTag>) -> JaegerSpan {
         tags.retain(|tag| tag.key != SERVICE_NAME);
-        SpanView {
+        JaegerSpan {
             trace_id: trace_id(self.execution.id),
             span_id: String::new(),
             flags: 1,
@@ -263,7 +276,7 @@ impl Builder<'_> {
             let service_name = resource.and_then(service_of).unwrap_or(service).to_owned();
             let mut tags = resource.map(tags_of).unwrap_or_default();
             tags.retain(|tag| tag.key != SERVICE_NAME);
-            self.processes.push((maker, ProcessView { service_name, tags }));
+            self.processes.push((maker, JaegerProcess { service_name, tags }));
             self.processes.len() - 1
         }))
     }
@@ -280,35 +293,39 @@ fn outcome(status: StepStatus) -> Option<bool> {
 }
 
 /// As the collector of OpenTelemetry tells Jaeger of a status.
-fn status_tags(outcome: Option<bool>, status: &str, failure: Option<&Failure>) -> Vec<TagView> {
-    let mut tags = vec![TagView::text("tracer.status", status)];
+fn status_tags(outcome: Option<bool>, status: &str, failure: Option<&Failure>) -> Vec<JaegerTag> {
+    let mut tags = vec![JaegerTag::text("tracer.status", status)];
     match outcome {
-        Some(true) => tags.push(TagView::text("otel.status_code", "OK")),
+        Some(true) => tags.push(JaegerTag::text("otel.status_code", "OK")),
         Some(false) => {
-            tags.push(TagView { key: "error".to_owned(), kind: "bool", value: Value::Bool(true) });
-            tags.push(TagView::text("otel.status_code", "ERROR"));
-            let message = failure.map(|failure| failure.message.as_str()).filter(|message| !message.is_empty());
-            tags.extend(message.map(|message| TagView::text("otel.status_description", message)));
+            tags.push(JaegerTag { key: "error".to_owned(), kind: "bool", value: Value::Bool(true) });
+            tags.push(JaegerTag::text("otel.status_code", "ERROR"));
+            let message =
+                failure.map(|failure| failure.message.as_str()).filter(|message| !message.is_empty());
+            tags.extend(message.map(|message| JaegerTag::text("otel.status_description", message)));
         }
         None => {}
     }
     tags
 }
 
-fn detail_tags(detail: &SpanDetail) -> Vec<TagView> {
-    let mut tags = vec![TagView::text("span.kind", detail.kind.as_str())];
-    tags.extend(detail.scope.iter().map(|scope| TagView::text("otel.scope.name", scope.as_str())));
+fn detail_tags(detail: &SpanDetail) -> Vec<JaegerTag> {
+    let mut tags = vec![JaegerTag::text("span.kind", detail.kind.as_str())];
+    tags.extend(detail.scope.iter().map(|scope| JaegerTag::text("otel.scope.name", scope.as_str())));
     if detail.dropped > 0 {
-        tags.extend(TagView::of("tracer.dropped", &detail.dropped.into()));
+        tags.extend(JaegerTag::of("tracer.dropped", &detail.dropped.into()));
     }
     tags
 }
 
-fn verdict_tags(verdict: &Bottleneck) -> Vec<TagView> {
-    let mut tags = vec![TagView::text("tracer.bottleneck.severity", verdict.severity.as_str())];
+fn verdict_tags(verdict: &Bottleneck) -> Vec<JaegerTag> {
+    let mut tags = vec![JaegerTag::text("tracer.bottleneck.severity", verdict.severity.as_str())];
     if verdict.samples > 0 {
-        tags.extend(TagView::of("tracer.bottleneck.factor", &verdict.factor().into()));
-        tags.extend(TagView::of("tracer.bottleneck.historical_avg_ms", &verdict.historical_avg.as_millis().into()));
+        tags.extend(JaegerTag::of("tracer.bottleneck.factor", &verdict.factor().into()));
+        tags.extend(JaegerTag::of(
+            "tracer.bottleneck.historical_avg_ms",
+            &verdict.historical_avg.as_millis().into(),
+        ));
     }
     tags
 }
@@ -330,33 +347,38 @@ fn millis(duration: Micros) -> String {
     format!("{} ms", duration.as_millis())
 }
 
-fn tags_of(attributes: &Attributes) -> Vec<TagView> {
-    attributes.entries().iter().filter_map(|(key, value)| TagView::of(key, value)).collect()
+fn tags_of(attributes: &Attributes) -> Vec<JaegerTag> {
+    attributes.entries().iter().filter_map(|(key, value)| JaegerTag::of(key, value)).collect()
 }
 
 /// What happened in a span; a failure that none of it tells of is an exception.
-fn logs(detail: Option<&SpanDetail>, failure: Option<&Failure>, ended_at: Timestamp) -> Vec<LogView> {
+fn logs(detail: Option<&SpanDetail>, failure: Option<&Failure>, ended_at: Timestamp) -> Vec<JaegerLog> {
     let events = detail.map(|detail| detail.events.as_slice()).unwrap_or_default();
-    let mut logs: Vec<LogView> = events
+    let mut logs: Vec<JaegerLog> = events
         .iter()
         .map(|event| {
-            let name = TagView::text("event", event.name.as_str());
+            let name = JaegerTag::text("event", event.name.as_str());
             let fields = [name].into_iter().chain(tags_of(&event.attributes)).collect();
-            LogView { timestamp: event.at.as_micros(), fields }
+            JaegerLog { timestamp: event.at.as_micros(), fields }
         })
         .collect();
     if let Some(failure) = failure.filter(|_| !events.iter().any(|event| event.name == "exception")) {
-        let kind = failure.kind.iter().map(|kind| TagView::text("exception.type", kind.as_str()));
-        let stack = failure.stack.iter().map(|stack| TagView::text("exception.stacktrace", stack.as_str()));
-        let message = TagView::text("exception.message", failure.message.as_str());
-        let fields = [TagView::text("event", "exception")].into_iter().chain(kind).chain([message]).chain(stack);
-        logs.push(LogView { timestamp: ended_at.as_micros(), fields: fields.collect() });
+        let kind = failure.kind.iter().map(|kind| JaegerTag::text("exception.type", kind.as_str()));
+        let stack = failure.stack.iter().map(|stack| JaegerTag::text("exception.stacktrace", stack.as_str()));
+        let message = JaegerTag::text("exception.message", failure.message.as_str());
+        let fields =
+            [JaegerTag::text("event", "exception")].into_iter().chain(kind).chain([message]).chain(stack);
+        logs.push(JaegerLog { timestamp: ended_at.as_micros(), fields: fields.collect() });
     }
     logs
 }
 
-fn references(execution: ExecutionId, parent: Option<StepId>, detail: Option<&SpanDetail>) -> Vec<ReferenceView> {
-    let parent = parent.map(|parent| ReferenceView {
+fn references(
+    execution: ExecutionId,
+    parent: Option<StepId>,
+    detail: Option<&SpanDetail>,
+) -> Vec<JaegerReference> {
+    let parent = parent.map(|parent| JaegerReference {
         ref_type: "CHILD_OF",
         trace_id: trace_id(execution),
         span_id: span_id(parent),
@@ -365,8 +387,8 @@ fn references(execution: ExecutionId, parent: Option<StepId>, detail: Option<&Sp
     parent.into_iter().chain(links.iter().map(|link| follows(link.trace, link.span))).collect()
 }
 
-fn follows(trace: ExecutionId, span: StepId) -> ReferenceView {
-    ReferenceView { ref_type: "FOLLOWS_FROM", trace_id: trace_id(trace), span_id: span_id(span) }
+fn follows(trace: ExecutionId, span: StepId) -> JaegerReference {
+    JaegerReference { ref_type: "FOLLOWS_FROM", trace_id: trace_id(trace), span_id: span_id(span) }
 }
 
 fn trace_id(id: ExecutionId) -> String {
@@ -382,7 +404,10 @@ fn process_id(at: usize) -> String {
 }
 
 /// Processes by the name of their service: what a search needs to know of a trace.
-pub(super) fn processes_of<'a>(trace: &'a TraceView, service: &str) -> BTreeMap<&'a str, &'a ProcessView> {
+pub(super) fn processes_of<'a>(
+    trace: &'a JaegerTrace,
+    service: &str,
+) -> BTreeMap<&'a str, &'a JaegerProcess> {
     let of_service = trace.processes.iter().filter(|(_, process)| process.service_name == service);
     of_service.map(|(id, process)| (id.as_str(), process)).collect()
 }
