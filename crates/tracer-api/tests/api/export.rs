@@ -157,6 +157,7 @@ async fn an_execution_is_exported_when_it_ends() {
     let execution = started.header("location").to_owned();
     service.took(&execution, "load", 500).await;
     let transform = service.step(&execution, "transform").await;
+    service.advance(1);
     let inner =
         json!({"step_name": "inner", "parent_step_id": id_of(&transform), "step_type": "llm", "attempt": 2});
     let inner = service.post(&format!("{execution}/steps"), inner).await.expect(201);
@@ -195,18 +196,18 @@ async fn an_execution_is_exported_when_it_ends() {
     }
     assert_snapshot!(shown, @r#"
     deployment.environment.name="test" service.name="etl" service.version="7" telemetry.sdk.language="rust" telemetry.sdk.name="tracer" telemetry.sdk.version="[version]"
-    [root] in [trace] "etl" of  kind 1 flags 101 0..40000 status 2 "inner failed"
+    [root] in [trace] "etl" of  kind 1 flags 101 0..41000 status 2 "inner failed"
       dry=true list=[1, {a="b"}] ratio=0.5 region="eu" rows=5 tracer.workflow.name="etl" tracer.status="failed" tracer.workflow.version="7" tracer.correlation_id="c-1"
-      at 40000: exception exception.message="inner failed"
+      at 41000: exception exception.message="inner failed"
       to 000000000000000000000000000000cd 00000000000000ef
       to [above] [root of above]
     [load] in [trace] "load" of [root] kind 1 flags 101 -500000..0 status 1 ""
       tracer.step.type="task" tracer.status="completed" tracer.bottleneck.severity="CRITICAL" tracer.bottleneck.factor=5.0 tracer.bottleneck.historical_avg_ms=100
-    [transform] in [trace] "transform" of [root] kind 1 flags 101 0..40000 status 0 ""
+    [transform] in [trace] "transform" of [root] kind 1 flags 101 0..41000 status 0 ""
       tracer.step.type="task" tracer.status="cancelled"
-    [inner] in [trace] "inner" of [transform] kind 1 flags 101 0..40000 status 2 "too late"
+    [inner] in [trace] "inner" of [transform] kind 1 flags 101 1000..41000 status 2 "too late"
       tracer.step.type="llm" tracer.status="failed" tracer.step.attempt=2
-      at 40000: exception exception.type="Timeout" exception.message="too late" exception.stacktrace="at a"
+      at 41000: exception exception.type="Timeout" exception.message="too late" exception.stacktrace="at a"
     "#);
     exporting.finish().await;
     assert_eq!(collector.exports().len(), 1);

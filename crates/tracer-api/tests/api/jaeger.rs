@@ -176,6 +176,7 @@ async fn an_execution_of_rest_is_a_trace_whose_root_it_is() {
     let execution = started.header("location").to_owned();
     service.took(&execution, "load", 500).await;
     let transform = service.step(&execution, "transform").await;
+    service.advance(1);
     let inner =
         json!({"step_name": "inner", "parent_step_id": id_of(&transform), "step_type": "llm", "attempt": 2});
     let inner = service.post(&format!("{execution}/steps"), inner).await.expect(201);
@@ -198,18 +199,18 @@ async fn an_execution_of_rest_is_a_trace_whose_root_it_is() {
         shown = shown.replace(text, name);
     }
     assert_snapshot!(shown, @r##"
-    [root] "etl" of etl at 0 for 50000 [FOLLOWS_FROM 00000000000000ef]
+    [root] "etl" of etl at 0 for 51000 [FOLLOWS_FROM 00000000000000ef]
       list="[1]":s region="eu":s rows=5:i tracer.status="running":s span.kind="internal":s tracer.workflow.name="etl":s tracer.workflow.version="7":s
       warnings: [String("it still runs: its duration is what it has taken so far")]
     [load] "load" of etl at -500000 for 500000 [CHILD_OF [root]]
       tracer.status="completed":s otel.status_code="OK":s span.kind="internal":s tracer.step.type="task":s tracer.bottleneck.severity="CRITICAL":s tracer.bottleneck.factor=5.0:f tracer.bottleneck.historical_avg_ms=100:i
       warnings: [String("CRITICAL: 500 ms instead of 100 ms on average, 5 times as long, compared with 5 runs")]
-    [inner] "inner" of etl at 0 for 40000 [CHILD_OF [transform]]
-      tracer.status="failed":s error=true:b otel.status_code="ERROR":s otel.status_description="too late":s span.kind="internal":s tracer.step.type="llm":s tracer.step.attempt=2:i
-      at 40000: event="exception":s exception.type="Timeout":s exception.message="too late":s exception.stacktrace="at a":s
-    [transform] "transform" of etl at 0 for 50000 [CHILD_OF [root]]
+    [transform] "transform" of etl at 0 for 51000 [CHILD_OF [root]]
       tracer.status="running":s span.kind="internal":s tracer.step.type="task":s
       warnings: [String("it still runs: its duration is what it has taken so far")]
+    [inner] "inner" of etl at 1000 for 40000 [CHILD_OF [transform]]
+      tracer.status="failed":s error=true:b otel.status_code="ERROR":s otel.status_description="too late":s span.kind="internal":s tracer.step.type="llm":s tracer.step.attempt=2:i
+      at 41000: event="exception":s exception.type="Timeout":s exception.message="too late":s exception.stacktrace="at a":s
     p1: "etl"
     "##);
 }
