@@ -1,6 +1,7 @@
 //! `/jaeger/api`: executions as Jaeger's query service would show them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -43,8 +44,8 @@ async fn settle(service: &Service, id: ExecutionId) {
 fn of(service: u32, kind: SpanKind, mut span: Span) -> Span {
     let name = if service == 1 { "shop" } else { "prices" };
     span.attributes = attributes(json!({"service.name": name, "http.response.status_code": 200}));
-    span.detail.resource = Some(ResourceId(service));
-    span.detail.kind = kind;
+    let detail = Arc::make_mut(&mut span.detail);
+    (detail.resource, detail.kind) = (Some(ResourceId(service)), kind);
     span
 }
 
@@ -52,9 +53,9 @@ fn of(service: u32, kind: SpanKind, mut span: Span) -> Span {
 fn shop() -> Vec<Span> {
     let mut root = of(1, SpanKind::Server, span(1, None, "GET /cart", 100, 500));
     root.workflow = Some(workflow("cart"));
-    root.detail.scope = Some("actix 4.1".to_owned());
+    Arc::make_mut(&mut root.detail).scope = Some("actix 4.1".to_owned());
     let mut ask = of(1, SpanKind::Client, span(2, Some(1), "GET", 110, 100));
-    ask.detail.links = vec![SpanLink {
+    Arc::make_mut(&mut ask.detail).links = vec![SpanLink {
         trace: ExecutionId::from_u128(7).unwrap(),
         span: step_id(9),
         attributes: attributes(json!({})),
@@ -65,7 +66,7 @@ fn shop() -> Vec<Span> {
         duration: ms(80),
         failure: Some(Failure::new(Some("NoPrice"), "there is none", None)),
     });
-    prices.detail.events = vec![SpanEvent {
+    Arc::make_mut(&mut prices.detail).events = vec![SpanEvent {
         at: NOON + ms(150),
         name: "exception".to_owned(),
         attributes: attributes(

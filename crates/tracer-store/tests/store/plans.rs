@@ -5,6 +5,7 @@
 //! show.
 
 mod alerts;
+mod services;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

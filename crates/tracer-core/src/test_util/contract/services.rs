@@ -1,6 +1,7 @@
 //! Services: who they are, what they do, where they had a part, whom they call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Lab;
 use crate::ids::ExecutionId;
@@ -13,8 +14,8 @@ use crate::time::{Micros, Timestamp};
 /// A span of a service, which is number of its resource.
 fn of(service: u32, kind: SpanKind, mut span: Span) -> Span {
     span.attributes = attributes(serde_json::json!({"service.name": name(service)}));
-    span.detail.resource = Some(ResourceId(service));
-    span.detail.kind = kind;
+    let detail = Arc::make_mut(&mut span.detail);
+    (detail.resource, detail.kind) = (Some(ResourceId(service)), kind);
     span
 }
 
