@@ -15,6 +15,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tracer_core::clock::Clock;
@@ -58,10 +60,22 @@ pub(crate) fn address(text: &str) -> Result<Url, SetupError> {
 /// # Errors
 /// [`SetupError::Client`] if TLS cannot be set up.
 pub fn client_builder() -> Result<ClientBuilder, SetupError> {
+    client_builder_trusting(None)
+}
+
+/// As [`client_builder`], with certificates (PEM) that are trusted beside the platform's.
+///
+/// # Errors
+/// [`SetupError::Client`] if they cannot be read, or TLS cannot be set up.
+pub fn client_builder_trusting(certificates: Option<&[u8]>) -> Result<ClientBuilder, SetupError> {
     let mut roots = RootCertStore::empty();
     // A platform's store may hold a certificate that cannot be read, or be empty: then nothing is trusted, and
     // only plain HTTP works.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in certificates.map(CertificateDer::pem_slice_iter).into_iter().flatten() {
+        let certificate = certificate.map_err(|error| SetupError::Client(error.into()))?;
+        roots.add(certificate).map_err(|error| SetupError::Client(error.into()))?;
+    }
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError::Client(error.into()))?

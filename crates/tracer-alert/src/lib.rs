@@ -27,7 +27,7 @@ pub use abandoned::AbandonedExecutions;
 pub use action::Action;
 pub use alertmanager::Alertmanager;
 pub use dispatcher::{Dispatcher, Outcome, OutcomeReport, Recipient, Restraint};
-pub use http::{Http, SetupError, client_builder};
+pub use http::{Http, SetupError, client_builder, client_builder_trusting};
 pub use links::{IncidentLinks, LinkError, Links, Runbook};
 pub use log::Log;
 pub use slack::{SLACK_TIMEOUT, SlackBot, SlackWebhook};

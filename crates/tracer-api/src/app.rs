@@ -28,6 +28,7 @@ use tracer_store::{Location, OpenError, StoreConfig, SystemClock, WriterConfig};
 use crate::auth::check_exposure;
 use crate::background::Background;
 use crate::config::{Secret, Settings};
+use crate::export::Exporter;
 use crate::http::{self, Frame, routes};
 use crate::import::command::{self, Destination, Local, Remote};
 use crate::import::format::Format;
@@ -78,6 +79,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::install(&settings.metrics)?);
     tracer_store::describe();
     metrics.watch_log(log.dropped());
+    settings.export.ignored.iter().for_each(|ignored| tracing::warn!(event = "config", "{ignored}"));
     let stop = shutdown::on_signal()?;
     let policy = Arc::new(policy(&settings));
     let store = tokio::select! {
@@ -89,6 +91,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let app = App::new(&settings, store, policy, metrics, stop.clone())?;
     let mut tasks = app.background.clone().spawn(&stop);
     let dispatcher = tokio::spawn(Arc::clone(&app.dispatcher).run(stop.clone()));
+    let ended = CancellationToken::new();
+    let exporter = app.exporter.map(|exporter| tokio::spawn(exporter.run(ended.clone())));
     tasks.spawn(upkeep(Arc::clone(&app.frame), stop.clone()));
     let server = http::server(&settings, listeners, Arc::clone(&app.frame), routes::over(app.state.clone()))?;
     let handle = server.handle();
@@ -106,7 +110,14 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     if tokio::time::timeout(settings.server.shutdown_deadline, dispatcher).await.is_err() {
         tracing::warn!(event = "stopping", "a channel took too long, and may be told the same again");
     }
-    finish(&app, settings.server.shutdown_deadline).await;
+    // Nothing ends any more: what waits is exported while the store is open.
+    ended.cancel();
+    if let Some(exporter) = exporter
+        && tokio::time::timeout(settings.server.shutdown_deadline, exporter).await.is_err()
+    {
+        tracing::warn!(event = "stopping", "not everything that ended could be exported");
+    }
+    finish(&app.state, settings.server.shutdown_deadline).await;
     settle(tasks).await;
     tracing::info!(event = "stopped", "stopped");
     served.context("serving failed")
@@ -123,13 +134,15 @@ pub struct App {
     pub background: Background,
     /// Brings people what is in the outbox.
     pub dispatcher: Arc<Dispatcher>,
+    /// Exports executions that have ended, if they are to be.
+    pub exporter: Option<Exporter>,
 }
 
 impl App {
     /// Puts a service together over a store that is open. Nothing runs yet.
     ///
     /// # Errors
-    /// If a channel cannot be used as it is set.
+    /// If a channel, or exporting, cannot be used as it is set.
     pub fn new(
         settings: &Settings,
         store: Arc<dyn Repository>,
@@ -137,7 +150,13 @@ impl App {
         metrics: Arc<Metrics>,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let tracing = Tracing::new(Arc::clone(&store), policy, Arc::clone(&metrics));
+        let mut tracing = Tracing::new(Arc::clone(&store), policy, Arc::clone(&metrics));
+        let mut frame = Frame::new(settings, Arc::clone(&metrics));
+        let exporter = Exporter::new(&settings.export, Arc::clone(&store))?.map(|parts| {
+            tracing = tracing.clone().exporting(parts.queue);
+            frame.own_requests = parts.requests;
+            parts.exporter
+        });
         let retention = Retention {
             detail: micros(settings.retention.detail),
             aggregates: micros(settings.retention.aggregates),
@@ -162,9 +181,10 @@ impl App {
         };
         Ok(Self {
             state: AppState { tracing, live, simulate: settings.simulate, stopping },
-            frame: Arc::new(Frame::new(settings, metrics)),
+            frame: Arc::new(frame),
             background,
             dispatcher: Arc::new(dispatcher),
+            exporter,
         })
     }
 }
@@ -304,8 +324,8 @@ fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// Writes what was accepted; bounded, because whoever stops the service kills it otherwise.
-async fn finish(app: &App, deadline: Duration) {
-    let flush = app.state.tracing.repository().shut_down();
+async fn finish(state: &AppState, deadline: Duration) {
+    let flush = state.tracing.repository().shut_down();
     if tokio::time::timeout(deadline.max(LEAST_FLUSH), flush).await.is_err() {
         tracing::error!(event = "error", "what was accepted could not be written before the deadline");
     }

@@ -6,8 +6,10 @@
 mod alerts;
 mod channels;
 mod detection;
+mod export;
 mod layers;
 mod live;
+mod otel;
 mod show;
 mod validate;
 mod values;
@@ -23,6 +25,7 @@ use thiserror::Error;
 pub use self::alerts::{AlertSettings, RunbookFor};
 pub use self::channels::{ChannelEntry, ChannelSettings, ChannelType, SlackSettings, Target};
 pub use self::detection::{DetectFor, DetectionSettings, RuleName};
+pub use self::export::{Compression, ExportSettings, Protocol, SamplerName};
 use self::layers::Layers;
 pub use self::live::LiveSettings;
 pub use self::values::{REDACTED, Secret, parse_duration};
@@ -141,6 +144,8 @@ pub struct Settings {
     pub channels: Vec<ChannelSettings>,
     /// What live streams may cost.
     pub live: LiveSettings,
+    /// Where executions go as traces.
+    pub export: ExportSettings,
     /// What one client may do.
     pub limits: LimitSettings,
     /// What `/metrics` shows.
@@ -270,11 +275,17 @@ impl Settings {
                 .map_err(|source| ConfigError::File { file: name.clone(), source })?;
             layers.add_file(&name, parse(&name, &text)?)?;
         }
+        let (translated, ignored) = otel::translated(&sources.env);
+        for (variable, key, text) in translated {
+            layers.set_text(variable, key, &text)?;
+        }
         layers.add_env(sources.env.iter().cloned())?;
         for (key, value, argument) in &sources.arguments {
             layers.set_text(argument, key, value)?;
         }
-        Self::from_layers(layers)
+        let mut settings = Self::from_layers(layers)?;
+        settings.export.ignored = ignored;
+        Ok(settings)
     }
 
     /// Returns the defaults, with nothing read from the machine.

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod background;
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod http;
 pub mod import;
 pub mod labels;

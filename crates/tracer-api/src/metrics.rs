@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_macros, reason = "this is the crate's metrics.rs, which the ban points to")]
 
 mod database;
+pub mod export;
 mod gauge;
 
 use std::collections::HashMap;

@@ -25,6 +25,8 @@ use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;
 
 use self::report::{Cause, Report};
+use crate::export::ExportQueue;
+use crate::export::queue::Item;
 use crate::metrics::Metrics;
 
 /// What a client is told of something recorded.
@@ -81,6 +83,7 @@ pub struct Tracing {
     clock: Arc<dyn Clock>,
     policy: Arc<Policy>,
     report: Report,
+    exports: Option<ExportQueue>,
 }
 
 impl std::fmt::Debug for Tracing {
@@ -93,7 +96,13 @@ impl Tracing {
     /// Returns the service over a store, stamping by the store's clock.
     #[must_use]
     pub fn new(repository: Arc<dyn Repository>, policy: Arc<Policy>, metrics: Arc<Metrics>) -> Self {
-        Self { clock: repository.clock(), repository, policy, report: Report::new(metrics) }
+        Self { clock: repository.clock(), repository, policy, report: Report::new(metrics), exports: None }
+    }
+
+    /// Has executions that end from now on exported.
+    #[must_use]
+    pub fn exporting(self, queue: ExportQueue) -> Self {
+        Self { exports: Some(queue), ..self }
     }
 
     /// Returns the present by the clock that all replicas share.
@@ -198,6 +207,7 @@ impl Tracing {
         let ended = self.end(end, arrival).await?;
         if ended.fresh {
             self.report.execution_ended(&ended.value, ended.value.total.within_bounds().ok(), &cause);
+            self.export(ended.value.id);
         }
         Ok(ended)
     }
@@ -206,6 +216,7 @@ impl Tracing {
     /// duration of its workflow, and is not counted as one.
     pub fn report_abandoned(&self, ended: &ExecutionEnded, failure: &Failure) {
         self.report.execution_ended(ended, None, &Cause::of(Some(failure)));
+        self.export(ended.id);
     }
 
     /// Tells of a verdict on something that still runs.
@@ -251,6 +262,7 @@ impl Tracing {
         };
         if fresh {
             self.report.execution_recorded(&execution, &steps);
+            self.export(execution.id);
         }
         Ok(Recorded { value: execution, fresh })
     }
@@ -321,6 +333,12 @@ impl Tracing {
             self.report.incident_changed(&incident, &change);
         }
         Ok(*incident)
+    }
+
+    fn export(&self, id: ExecutionId) {
+        if let Some(queue) = &self.exports {
+            queue.offer(Item::Execution(id));
+        }
     }
 
     async fn end(

@@ -26,6 +26,7 @@ pub mod payload;
 pub mod record;
 pub mod repository;
 pub mod routing;
+pub mod services;
 pub mod span;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]

@@ -113,3 +113,18 @@ pub const TRACE_RESOURCES: usize = 32;
 pub const TRACE_STEPS_WAITING: u32 = 10_000;
 /// Most bytes of an OTLP export, before and after decompression.
 pub const OTLP_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most services that are known by name, and most workflows that are shown as such.
+pub const SERVICES: usize = 1_000;
+/// Most operations that are known of a service.
+pub const SERVICE_OPERATIONS: usize = 1_000;
+/// Most pairs of services whose calls are shown at once.
+pub const SERVICE_CALLS_SHOWN: usize = 10_000;
+/// Most spans in an answer of the Jaeger API.
+pub const JAEGER_SPANS: usize = 20_000;
+/// Most traces in an answer of the Jaeger API.
+pub const JAEGER_TRACES: usize = 1_500;
+/// Most executions that a search of the Jaeger API looks at.
+pub const JAEGER_LOOKED_AT: usize = 2_000;
+/// Most steps that it looks at.
+pub const JAEGER_STEPS_LOOKED_AT: usize = 100_000;

@@ -23,6 +23,7 @@ use crate::live::ChangeFeed;
 use crate::name::{CorrelationId, StepName, WorkflowName};
 use crate::outbox::{IncidentRepository, Outbox};
 use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
+use crate::services::ServiceRepository;
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
 
@@ -326,7 +327,13 @@ pub trait Upkeep: Send + Sync {
 
 /// A store: everything that is kept, and the clock that its replicas share.
 pub trait Repository:
-    ExecutionRepository + BaselineRepository + IncidentRepository + Outbox + Upkeep + ChangeFeed
+    ExecutionRepository
+    + BaselineRepository
+    + IncidentRepository
+    + Outbox
+    + ServiceRepository
+    + ChangeFeed
+    + Upkeep
 {
     /// Returns the clock by which all replicas on this store stamp.
     fn clock(&self) -> Arc<dyn Clock>;

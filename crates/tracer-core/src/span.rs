@@ -18,7 +18,7 @@ use crate::step::StepStatus;
 use crate::time::{Micros, Timestamp};
 
 /// A span's place between services (`SpanKind` of OpenTelemetry).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
     /// Within a service, or nothing was told.
@@ -35,6 +35,15 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer];
+
+    /// Reads a kind as it is written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// Returns the kind as it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -11,6 +11,7 @@ mod clock;
 mod config;
 mod embedded;
 mod error;
+mod heard;
 mod metrics;
 mod postgres;
 mod room;

@@ -8,7 +8,8 @@ use super::layers::Layers;
 use super::values::REDACTED;
 
 /// Settings that are never shown.
-const SECRETS: [&str; 4] = ["api_keys", "store.url", "slack.webhook_url", "slack.bot_token"];
+const SECRETS: [&str; 5] =
+    ["api_keys", "store.url", "slack.webhook_url", "slack.bot_token", "export.headers"];
 /// What is never shown of a `[[channel]]`: an address may hold a secret, too.
 const OF_CHANNELS: [&str; 4] = ["webhook_url", "bot_token", "url", "secret"];
 

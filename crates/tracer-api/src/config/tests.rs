@@ -1,4 +1,5 @@
 mod alerts;
+mod export;
 
 use super::*;
 

@@ -21,6 +21,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
     for (at, entry) in settings.runbook.iter().enumerate() {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
+    settings.export.check().map_err(|(key, reason)| (format!("export.{key}"), reason))?;
     sizes(settings)?;
     durations(settings)?;
     buckets(&settings.metrics.duration_buckets)

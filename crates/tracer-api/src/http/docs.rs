@@ -12,6 +12,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{RefOr, Required};
 use utoipa_swagger_ui::Config;
 
+use super::jaeger::JaegerRefusal;
 use super::query::{NoParameters, Query};
 use crate::error::{ApiError, FieldError, Problem};
 
@@ -26,11 +27,12 @@ const OPENAPI: &str = "/openapi.json";
                        documents (RFC 9457); `type` is `urn:tracer:problem:` and the kind of problem.",
         license(name = "MIT", identifier = "MIT")
     ),
-    components(schemas(Problem, FieldError)),
+    components(schemas(Problem, FieldError, JaegerRefusal)),
     tags(
         (name = "record", description = "Record executions and their steps."),
         (name = "ask", description = "Ask what happened, and what is slow."),
         (name = "incidents", description = "See what is wrong, and say what becomes of it."),
+        (name = "jaeger", description = "Ask as Jaeger is asked: for Grafana, and for Jaeger's own page."),
         (name = "operate", description = "Watch over the service.")
     )
 )]

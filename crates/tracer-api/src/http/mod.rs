@@ -16,6 +16,7 @@ pub mod headers;
 mod health;
 pub mod import;
 mod incidents;
+mod jaeger;
 pub mod metrics;
 pub mod path;
 pub mod query;
@@ -43,6 +44,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::ApiKeys;
 use crate::config::Settings;
 use crate::error::ApiError;
+use crate::export::requests::OwnRequests;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimit;
 
@@ -57,6 +59,8 @@ pub struct Frame {
     pub metrics: Arc<Metrics>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Makes spans of requests, if they are wanted.
+    pub own_requests: Option<OwnRequests>,
 }
 
 impl Frame {
@@ -68,6 +72,7 @@ impl Frame {
             rate: RateLimit::new(settings.limits.rate_per_second, settings.limits.burst),
             metrics,
             body_timeout: settings.server.request_timeout,
+            own_requests: None,
         }
     }
 

@@ -8,7 +8,10 @@ use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
+use tracer_core::time::Micros;
+
 use super::{Frame, path};
+use crate::export::requests::Begun;
 
 /// The route of what no route takes.
 const UNMATCHED: &str = "unmatched";
@@ -24,6 +27,7 @@ pub async fn observe<B: MessageBody>(
     let begun = Instant::now();
     let method = method(req.method());
     let frame = req.app_data::<web::Data<Frame>>().cloned();
+    let spanned = frame.as_ref().and_then(|frame| frame.own_requests.as_ref()?.begin(&req));
     let answer = next.call(req).await;
     let Some(frame) = frame else { return answer };
     match &answer {
@@ -31,13 +35,23 @@ pub async fn observe<B: MessageBody>(
             let pattern = answer.request().match_pattern();
             let route = pattern.as_deref().map_or(UNMATCHED.into(), path::template);
             frame.metrics.request(method, &route, answer.status().as_u16(), begun.elapsed());
+            let route = pattern.is_some().then_some(&*route);
+            end_span(&frame, spanned, route, answer.status().as_u16(), begun);
         }
         Err(error) => {
             let status = error.as_response_error().status_code().as_u16();
             frame.metrics.request(method, UNMATCHED, status, begun.elapsed());
+            end_span(&frame, spanned, None, status, begun);
         }
     }
     answer
+}
+
+fn end_span(frame: &Frame, spanned: Option<Begun>, route: Option<&str>, status: u16, begun: Instant) {
+    if let (Some(own), Some(span)) = (&frame.own_requests, spanned) {
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        own.end(span, route, status, Micros::new(took));
+    }
 }
 
 /// Returns the method's label: a client may invent methods, and must not invent labels.

@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, events, health, import, incidents, simulate, stats, steps, workflows};
+use super::{eta, events, health, import, incidents, jaeger, simulate, stats, steps, workflows};
 use crate::live;
 use crate::state::AppState;
 
@@ -20,6 +20,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         simulate::routes(config);
         import::routes(config);
         incidents::routes(config);
+        jaeger::routes(config);
         health::routes(config);
         live::routes(config);
     }

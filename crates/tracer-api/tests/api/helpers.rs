@@ -11,6 +11,7 @@ use tracer_alert::Dispatcher;
 use tracer_api::app::App;
 use tracer_api::background::Background;
 use tracer_api::config::Settings;
+use tracer_api::export::Exporter;
 use tracer_api::http::{self, routes};
 use tracer_api::metrics::Metrics;
 use tracer_core::detect::Policy;
@@ -25,6 +26,7 @@ pub(crate) struct Service {
     pub(crate) background: Background,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) exporter: Option<Exporter>,
     handle: ServerHandle,
     client: Client,
 }
@@ -103,8 +105,8 @@ pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy:
     let handle = server.handle();
     tokio::spawn(server);
     let client = tracer_alert::client_builder().unwrap().build().unwrap();
-    let (background, dispatcher) = (app.background, app.dispatcher);
-    Service { address, clock, background, dispatcher, stopping, handle, client }
+    let (background, dispatcher, exporter) = (app.background, app.dispatcher, app.exporter);
+    Service { address, clock, background, dispatcher, stopping, exporter, handle, client }
 }
 
 impl Service {

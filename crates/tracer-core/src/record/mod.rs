@@ -23,6 +23,7 @@ mod incident_needs;
 mod judging;
 mod needs;
 mod outcome;
+mod services;
 mod settle;
 mod span_needs;
 mod spans;
@@ -41,6 +42,7 @@ pub use outcome::{
     Answer, EventRecorded, ExecutionEnded, ExecutionStalled, ExecutionStarted, JudgedStep, Outcome, Refusal,
     SpansRecorded, StepEnded, StepStarted, StepStuck, TraceSettled,
 };
+pub use services::{Placement, ServiceChanges};
 pub use working_set::{
     Activity, Closing, EventLog, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey,
     TracedExecution, WorkingSet, Written,

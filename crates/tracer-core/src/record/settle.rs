@@ -16,6 +16,7 @@ use super::changes;
 use super::command::SettleTrace;
 use super::judging::{Examined, Finish, absorb, examine};
 use super::outcome::{Answer, JudgedStep, Outcome, StepEnded, TraceSettled};
+use super::services;
 use super::spans::{stored_end, write};
 use super::working_set::{ExecutionHead, WorkingSet, Written};
 use crate::detect::Policy;
@@ -49,6 +50,9 @@ pub(super) fn settle_trace(
     if plan.settles {
         trace.settled = true;
         trace.waiting = 0;
+        let waiting = set.waiting.remove(&look.id).unwrap_or_default();
+        services::count_calls(trace.root.as_deref(), &waiting, set);
+        set.waiting.insert(look.id, waiting);
         told.steps = settle(policy, look.id, now, set);
         cancel_running(policy, look.id, now, set);
         told.ended = stored_end(look.id, set).map(|mut ended| {

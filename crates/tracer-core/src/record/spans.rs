@@ -15,6 +15,7 @@ use super::changes;
 use super::command::RecordSpans;
 use super::judging::{Finish, finish, judge_early};
 use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, Outcome, SpansRecorded};
+use super::services;
 use super::settle::learn_end;
 use super::watch::{self, hear_from};
 use super::working_set::{ExecutionHead, StepKey, TracedExecution, WorkingSet, Written};
@@ -54,6 +55,7 @@ fn record_trace(
     let id = spans.id;
     let is_new = !set.executions.contains_key(&id);
     let before = set.executions.get(&id).and_then(|head| head.trace.clone());
+    let places = services::places_of(id, set);
     let mut trace = before
         .clone()
         .unwrap_or_else(|| Box::new(Trace { born_of_spans: is_new, heard_at: now, ..Trace::default() }));
@@ -94,6 +96,7 @@ fn record_trace(
         hear_from(policy, id, now, set);
     }
     write(id, trace, root_changed, set);
+    services::hear(id, places, &spans.spans, set);
     if root_changed && is_learnt_late(id, set) {
         learn_end(policy, id, now, set);
     }

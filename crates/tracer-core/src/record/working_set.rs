@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::command::{IdempotencyScope, Request};
 use super::outcome::Outcome;
+use super::services::ServiceChanges;
 use crate::attributes::Attributes;
 use crate::baseline::{Baseline, Segment};
 use crate::cohort::BaselineKey;
@@ -196,6 +197,8 @@ pub struct WorkingSet {
     pub written_incidents: BTreeMap<(Fingerprint, IncidentId), Written>,
     /// To append: lines of the histories of incidents, in their order.
     pub new_entries: Vec<(IncidentId, HistoryEntry)>,
+    /// To write: what is told of services.
+    pub services: ServiceChanges,
     /// To append: what channels are to be told, in the order in which they are.
     pub new_notifications: Vec<NewNotification>,
     /// To insert: events, by their execution and number.

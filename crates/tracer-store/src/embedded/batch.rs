@@ -12,18 +12,30 @@ use tracer_core::record::{
 };
 
 use super::error::StoreError;
-use super::{baselines, events, executions, idempotency, incidents, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, services, steps, traces};
+use crate::heard::{Heard, Marks};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
+/// What the process remembers of a batch once it has committed.
+pub(super) struct Noted {
+    /// What had no room for another history.
+    pub(super) full: BTreeSet<Room>,
+    /// What was heard of services.
+    pub(super) marks: Marks,
+    /// What has changed.
+    pub(super) changes: Vec<Change>,
+}
+
 /// Carries out a batch. Nothing needs to be locked: this connection is the only one that writes. Returns
-/// the answers, what had no room for another history, and what has changed, both to be noted once it has committed.
+/// the answers, and what is to be noted once it has committed.
 pub(super) fn write(
     tx: &Transaction<'_>,
     policy: &Policy,
     batch: &[Request],
     full: &Full,
-) -> Result<(BatchAnswers, BTreeSet<Room>, Vec<Change>), StoreError> {
+    heard: &Heard,
+) -> Result<(BatchAnswers, Noted), StoreError> {
     let mut set = WorkingSet::default();
     let first = FirstNeeds::of(batch);
     idempotency::load(tx, &first.idempotency, &mut set)?;
@@ -48,5 +60,8 @@ pub(super) fn write(
     let full = baselines::save(tx, begun, &set)?;
     incidents::save(tx, &set)?;
     events::save(tx, &set)?;
-    Ok((answers, full, set.changes))
+    let now = batch.iter().map(|request| request.received_at).max().unwrap_or_default();
+    let news = heard.news(&set.services, now);
+    services::save(tx, &set.services, &news, now)?;
+    Ok((answers, Noted { full, marks: news.marks, changes: set.changes }))
 }

@@ -26,6 +26,7 @@ mod reads;
 mod retention;
 mod row;
 mod runs;
+mod services;
 mod steps;
 mod traces;
 
@@ -57,8 +58,9 @@ use tracer_core::repository::{
     Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
     WorkflowSummary,
 };
+use tracer_core::services::{Operation, ServiceCalls, ServiceRepository};
 use tracer_core::step::Step;
-use tracer_core::time::Timestamp;
+use tracer_core::time::{Day, Timestamp};
 
 use self::connection::WriteConnection;
 use self::live::Ring;
@@ -66,6 +68,7 @@ use self::readers::{Pool, Readers};
 use crate::clock::SystemClock;
 use crate::config::{Location, StoreConfig};
 use crate::error::OpenError;
+use crate::heard::Heard;
 use crate::room::Full;
 use crate::writer::{BatchAnswers, BatchStore, Writer};
 
@@ -111,6 +114,7 @@ impl EmbeddedStore {
             connection: connection.clone(),
             policy,
             full: Arc::clone(&full),
+            heard: Heard::default(),
             changes: Arc::clone(&changes),
         };
         let writer = Writer::start(Arc::new(batches), &config.writer).map_err(OpenError::Thread)?;
@@ -148,15 +152,17 @@ struct Batches {
     policy: Arc<Policy>,
     full: Arc<Full>,
     changes: Arc<Ring>,
+    heard: Heard,
 }
 
 #[async_trait]
 impl BatchStore for Batches {
     async fn write(&self, batch: &[Request]) -> Result<BatchAnswers, RepositoryError> {
-        let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full);
-        let (answers, full, changes) = self.connection.write_here("batch", write).await?;
-        self.full.note(full);
-        self.changes.push(changes);
+        let write = |tx: &Transaction<'_>| batch::write(tx, &self.policy, batch, &self.full, &self.heard);
+        let (answers, noted) = self.connection.write_here("batch", write).await?;
+        self.full.note(noted.full);
+        self.heard.remember(noted.marks);
+        self.changes.push(noted.changes);
         Ok(answers)
     }
 }
@@ -244,6 +250,35 @@ impl BaselineRepository for EmbeddedStore {
     ) -> Result<Vec<WorkflowSummary>, RepositoryError> {
         let after = after.cloned();
         Ok(self.readers.read("workflows", move |tx| reads::workflows(tx, after.as_ref(), limit)).await?)
+    }
+}
+
+#[async_trait]
+impl ServiceRepository for EmbeddedStore {
+    async fn services(&self) -> Result<Vec<String>, RepositoryError> {
+        Ok(self.readers.read("services", services::services).await?)
+    }
+
+    async fn operations(&self, service: &str) -> Result<Vec<Operation>, RepositoryError> {
+        let service = service.to_owned();
+        Ok(self.readers.read("operations", move |tx| services::operations(tx, &service)).await?)
+    }
+
+    async fn executions_of_service(
+        &self,
+        service: &str,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError> {
+        let service = service.to_owned();
+        let read = move |tx: &Transaction<'_>| services::executions(tx, &service, from, until, after, limit);
+        Ok(self.readers.read("executions_of_service", read).await?)
+    }
+
+    async fn service_calls(&self, first: Day, last: Day) -> Result<Vec<ServiceCalls>, RepositoryError> {
+        Ok(self.readers.read("service_calls", move |tx| services::calls(tx, first, last)).await?)
     }
 }
 

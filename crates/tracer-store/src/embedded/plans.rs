@@ -1,4 +1,4 @@
-//! The plans of the statements about incidents and the outbox: what each looks up, and that none walks a table
+//! The plans of the statements about incidents, the outbox and services: what each looks up, and that none walks a table
 //! that grows.
 
 use rusqlite::Connection;
@@ -7,7 +7,7 @@ use tracer_core::incident::{IncidentId, IncidentKind, IncidentState};
 use tracer_core::outbox::IncidentFilter;
 use tracer_core::test_util::fixtures::workflow;
 
-use super::{file, incidents, migrate, outbox};
+use super::{file, incidents, migrate, outbox, services};
 
 fn tables() -> Connection {
     let mut connection = file::open_in_memory().unwrap();
@@ -86,6 +86,24 @@ fn the_outbox_is_looked_up() {
         "told_openings: SEARCH o USING INDEX notification_outbox_told (channel=? AND settled_at>?); SEARCH i USING INDEX sqlite_autoindex_incidents_1 (incident_id=?)",
         "channels: CO-ROUTINE n; MERGE (UNION); LEFT; SCAN notification_channels; RIGHT; SCAN notification_outbox USING INDEX notification_outbox_pending; MATERIALIZE p; SCAN notification_outbox USING INDEX notification_outbox_pending; SCAN n; BLOOM FILTER ON p (channel=?); SEARCH p USING AUTOMATIC COVERING INDEX (channel=?) LEFT-JOIN; SEARCH c USING PRIMARY KEY (channel=?) LEFT-JOIN; CORRELATED SCALAR SUBQUERY 1; SEARCH r USING COVERING INDEX notification_outbox_refused (channel=? AND settled_at>?)",
         "old_notifications: SEARCH notification_outbox USING INTEGER PRIMARY KEY (rowid=?); LIST SUBQUERY 1; SEARCH notification_outbox USING COVERING INDEX notification_outbox_settled (settled_at<?)",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn services_are_looked_up() {
+    let connection = tables();
+    let shown = services::STATEMENTS.map(|sql| named(&connection, sql));
+    let expected = [
+        "leave_service: SEARCH service_executions USING PRIMARY KEY (service=? AND at=? AND id=?)",
+        "trace_of_execution: SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)",
+        "services: MERGE (UNION); LEFT; CO-ROUTINE (subquery-1); SCAN services; SCAN (subquery-1); USE TEMP B-TREE FOR ORDER BY; RIGHT; CO-ROUTINE (subquery-3); SCAN step_baselines USING COVERING INDEX step_baselines_workflows; SCAN (subquery-3); USE TEMP B-TREE FOR ORDER BY",
+        "operations_of_service: MERGE (UNION); LEFT; CO-ROUTINE (subquery-1); SEARCH service_operations USING PRIMARY KEY (service=?); SCAN (subquery-1); USE TEMP B-TREE FOR ORDER BY; RIGHT; CO-ROUTINE (subquery-3); SEARCH step_baselines USING INDEX step_baselines_workflow (workflow_name=?); SCAN (subquery-3); USE TEMP B-TREE FOR ORDER BY",
+        "executions_of_service: CO-ROUTINE (subquery-1); SEARCH service_executions USING PRIMARY KEY (service=? AND at>? AND (at,id)<(?,?)); SCAN (subquery-1); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?)",
+        "service_calls: SEARCH service_calls USING PRIMARY KEY (day>? AND day<?); USE TEMP B-TREE FOR GROUP BY",
+        "old_services: SEARCH services USING COVERING INDEX services_seen (last_seen_at<?)",
+        "old_operations: SEARCH service_operations USING COVERING INDEX service_operations_seen (last_seen_at<?)",
+        "old_calls: SEARCH service_calls USING PRIMARY KEY (day<?)",
     ];
     assert_eq!(shown, expected);
 }

@@ -15,7 +15,7 @@ use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::{attributes, events, idempotency, incidents, outbox, row};
+use super::{attributes, events, idempotency, incidents, outbox, row, services};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -62,6 +62,7 @@ pub(super) async fn prune(
         outbox::delete_settled(tx, before, limit)
     })
     .await?;
+    connection.write("prune_services", move |tx| services::delete_old(tx, before)).await?;
     while connection.run("vacuum", |connection| vacuum(connection)).await? {}
     Ok(pruned)
 }
@@ -212,6 +213,7 @@ pub(super) fn prune_executions(
             return Ok(done);
         }
         attributes::delete(tx, id)?;
+        services::forget(tx, id)?;
         tx.prepare_cached(DELETE_EXECUTION)?.execute([id.to_bytes()])?;
         left -= 1;
         done.executions += 1;

@@ -23,6 +23,7 @@ use tracer_core::cohort::BaselineKey;
 use tracer_core::detect::Policy;
 use tracer_core::record::{self, FirstNeeds, HistoryNeeds, IncidentNeeds, Request, WorkingSet};
 use tracer_core::repository::RepositoryError;
+use tracer_core::time::Timestamp;
 
 use super::error::StoreError;
 use super::executions::Locks;
@@ -32,7 +33,8 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, events, executions, idempotency, incidents, live, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, live, services, steps, traces};
+use crate::heard::{Heard, News};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -53,6 +55,7 @@ pub(super) struct Batches {
     connector: Connector,
     known: baselines::Known,
     running: Running,
+    heard: Heard,
     policy: Arc<Policy>,
     live: Live,
     /// How long a batch whose outcome is unknown waits for the database to come back.
@@ -63,7 +66,8 @@ impl Batches {
     pub(super) fn new(connector: Connector, policy: Arc<Policy>, live: Live, patience: Duration) -> Self {
         let sessions = Sessions::new(connector.clone());
         let (known, running) = (baselines::Known::default(), Running::default());
-        Self { sessions, connector, known, running, policy, live, patience }
+        let heard = Heard::default();
+        Self { sessions, connector, known, running, heard, policy, live, patience }
     }
 
     /// Closes the sessions that no batch uses.
@@ -114,7 +118,10 @@ impl Batches {
         set.incidents = incidents::load(session, &needs).await?;
         let answers = record::apply(&self.policy, requests, &mut set);
         let unused = loaded.unused(&set);
-        save_and_commit(session, &set, &unused).await?;
+        let now = requests.iter().map(|request| request.received_at).max().unwrap_or_default();
+        let news = self.heard.news(&set.services, now);
+        save_and_commit(session, &set, &unused, &news, now).await?;
+        self.heard.remember(news.marks);
         if !set.changes.is_empty() {
             self.live.committed();
         }
@@ -291,6 +298,8 @@ async fn save_and_commit(
     session: &Session,
     set: &WorkingSet,
     unused: &[BaselineKey],
+    news: &News<'_>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let statements = &session.statements;
     let mut pipeline = session.pipeline();
@@ -336,6 +345,7 @@ async fn save_and_commit(
     if !set.new_events.is_empty() {
         pipeline.execute(&statements.insert_events, events::insert(set));
     }
+    services::save(&mut pipeline, statements, set, news, now);
     // The last one: what is numbered here commits next, and holds all its locks.
     if !set.changes.is_empty() {
         pipeline.execute(&statements.add_changes, live::add(set));

@@ -30,6 +30,7 @@ mod retention;
 mod row;
 mod running;
 mod runs;
+mod services;
 mod steps;
 mod tls;
 mod traces;
@@ -58,8 +59,9 @@ use tracer_core::repository::{
     Repository, RepositoryError, Retention, StepCursor, StoreHealth, Upkeep, WorkflowHistory,
     WorkflowSummary,
 };
+use tracer_core::services::{Operation, ServiceCalls, ServiceRepository};
 use tracer_core::step::Step;
-use tracer_core::time::Timestamp;
+use tracer_core::time::{Day, Timestamp};
 
 use crate::config::StoreConfig;
 use crate::error::OpenError;
@@ -200,6 +202,32 @@ impl BaselineRepository for PostgresStore {
         limit: usize,
     ) -> Result<Vec<WorkflowSummary>, RepositoryError> {
         reads::workflows(&self.pool, after, limit).await
+    }
+}
+
+#[async_trait]
+impl ServiceRepository for PostgresStore {
+    async fn services(&self) -> Result<Vec<String>, RepositoryError> {
+        services::services(&self.pool).await
+    }
+
+    async fn operations(&self, service: &str) -> Result<Vec<Operation>, RepositoryError> {
+        services::operations(&self.pool, service).await
+    }
+
+    async fn executions_of_service(
+        &self,
+        service: &str,
+        from: Timestamp,
+        until: Timestamp,
+        after: Option<ExecutionCursor>,
+        limit: usize,
+    ) -> Result<Vec<Execution>, RepositoryError> {
+        services::executions(&self.pool, service, from, until, after, limit).await
+    }
+
+    async fn service_calls(&self, first: Day, last: Day) -> Result<Vec<ServiceCalls>, RepositoryError> {
+        services::calls(&self.pool, first, last).await
     }
 }
 

@@ -16,6 +16,7 @@ use tracer_core::time::{Micros, Timestamp};
 use super::error::StoreError;
 use super::partitions::{Month, PARENTS};
 use super::row::{self, Bits, Date, Stamp};
+use super::services;
 
 /// Rows in one portion.
 const PORTION: i64 = 1_000;
@@ -58,6 +59,7 @@ async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Res
     pruned.idempotency_keys = prune_idempotency_keys(client, now - IDEMPOTENCY_KEPT).await?;
     pruned.incidents = prune_incidents(client, now - retention.aggregates).await?;
     pruned.notifications = prune_notifications(client, now - retention.detail).await?;
+    services::prune(client, now, retention).await?;
     Ok(pruned)
 }
 
@@ -82,11 +84,11 @@ SELECT child.relname::text AS name
 
 /// Drops a month; returns how many partitions that were.
 async fn drop_month(client: &Client, month: Month) -> Result<u64, StoreError> {
-    let [executions, steps, events] = PARENTS.map(|parent| month.partition_of(parent));
+    let [executions, steps, events, by_service] = PARENTS.map(|parent| month.partition_of(parent));
     forget_ids(client, &executions).await?;
     // The steps first: an execution without them is still one; steps without an execution are nobody's.
     let mut dropped = 0;
-    for partition in [events, steps, executions] {
+    for partition in [by_service, events, steps, executions] {
         client.batch_execute(&format!("DROP TABLE IF EXISTS {partition}")).await?;
         dropped += 1;
     }

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, events, executions, idempotency, incidents, live, steps, traces};
+use super::{baselines, events, executions, idempotency, incidents, live, services, steps, traces};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -89,6 +89,11 @@ statements! {
     last_events = events::LAST,
     insert_events = events::INSERT,
     add_changes = live::ADD,
+    leave_services = services::LEAVE,
+    join_services = services::JOIN,
+    note_services = services::NOTE_SERVICES,
+    note_operations = services::NOTE_OPERATIONS,
+    add_calls = services::ADD_CALLS,
 }
 
 impl Sessions {

@@ -48,7 +48,16 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
         texts(&client, "SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version").await;
     assert_eq!(
         applied,
-        ["1 executions", "2 baselines", "3 incidents", "4 idempotency", "5 in_flight", "6 alerts"]
+        [
+            "1 executions",
+            "2 baselines",
+            "3 incidents",
+            "4 idempotency",
+            "5 in_flight",
+            "6 alerts",
+            "7 traces",
+            "10 services"
+        ]
     );
     let expected = ["executions", "steps"]
         .map(|table| ["01", "02", "03"].map(|month| format!("workflow_{table}_2026_{month}")))
@@ -95,7 +104,7 @@ async fn months_come_and_go_with_time() {
     store.record(request(next_year, start("etl"))).await.expect("started");
     let retention = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };
     let pruned = store.prune(march + Micros::from_days(30), retention).await.expect("pruned");
-    assert_eq!(pruned.partitions, 4);
+    assert_eq!(pruned.partitions, 6);
     let expected = ["executions", "steps"]
         .map(|table| {
             ["2026_03", "2026_04", "2026_05", "2027_01"].map(|month| format!("workflow_{table}_{month}"))

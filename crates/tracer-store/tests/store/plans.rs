@@ -6,6 +6,7 @@
 
 mod alerts;
 mod live;
+mod services;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

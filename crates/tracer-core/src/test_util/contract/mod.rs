@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod regressions;
 pub mod retention;
 pub mod runs;
+pub mod services;
 pub mod stats;
 pub mod steps;
 pub mod traces;
@@ -167,6 +168,15 @@ macro_rules! contract_tests {
                 what_a_span_has_beyond_a_step_is_kept,
                 an_execution_is_found_by_the_attributes_of_its_root,
                 steps_beyond_those_that_may_wait_enter_their_histories_while_it_runs,
+            ],
+            services: [
+                services_and_workflows_are_known_with_what_they_do,
+                executions_are_found_by_service_newest_start_first,
+                an_execution_is_found_once_however_its_spans_come,
+                spans_of_a_clients_execution_place_it_among_their_services,
+                calls_are_counted_once_when_a_trace_settles,
+                what_is_kept_of_services_goes_with_their_executions,
+                of_names_without_end_a_bounded_number_is_known,
             ],
             imports: [
                 an_execution_recorded_whole_is_found_with_its_steps,
