@@ -113,3 +113,5 @@ pub const TRACE_RESOURCES: usize = 32;
 pub const TRACE_STEPS_WAITING: u32 = 10_000;
 /// Most bytes of an OTLP export, before and after decompression.
 pub const OTLP_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most spans, or log records, in one OTLP export.
+pub const OTLP_SPANS: usize = 65_536;

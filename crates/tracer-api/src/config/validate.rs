@@ -21,6 +21,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
     for (at, entry) in settings.runbook.iter().enumerate() {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
+    let port = settings.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    settings.otlp.check(port.unwrap_or_default()).map_err(|(key, reason)| (format!("otlp.{key}"), reason))?;
     sizes(settings)?;
     durations(settings)?;
     buckets(&settings.metrics.duration_buckets)

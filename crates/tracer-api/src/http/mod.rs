@@ -57,6 +57,8 @@ pub struct Frame {
     pub metrics: Arc<Metrics>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// The port that receives OTLP and nothing else.
+    pub otlp_port: Option<u16>,
 }
 
 impl Frame {
@@ -68,6 +70,7 @@ impl Frame {
             rate: RateLimit::new(settings.limits.rate_per_second, settings.limits.burst),
             metrics,
             body_timeout: settings.server.request_timeout,
+            otlp_port: Some(settings.otlp.http_port).filter(|port| *port != 0),
         }
     }
 

@@ -16,6 +16,7 @@ mod incidents;
 mod live;
 mod metrics;
 mod openapi;
+mod otlp;
 mod readme;
 mod simulate;
 mod socket;
