@@ -34,6 +34,7 @@ use crate::import::command::{self, Destination, Local, Remote};
 use crate::import::format::Format;
 use crate::live::Hub;
 use crate::metrics::Metrics;
+use crate::otlp::{grpc, listen};
 use crate::policy::policy;
 use crate::recording::Tracing;
 use crate::state::AppState;
@@ -86,14 +87,18 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         opened = open(&settings, &policy) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
-    let listeners = bind(&addresses)?;
+    let mut listeners = bind(&addresses)?;
     let bound: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let ports = listen::bind(&settings, &addresses)?;
+    listeners.extend(ports.http);
     let app = App::new(&settings, store, policy, metrics, stop.clone())?;
     let mut tasks = app.background.clone().spawn(&stop);
     let dispatcher = tokio::spawn(Arc::clone(&app.dispatcher).run(stop.clone()));
     let ended = CancellationToken::new();
     let exporter = app.exporter.map(|exporter| tokio::spawn(exporter.run(ended.clone())));
     tasks.spawn(upkeep(Arc::clone(&app.frame), stop.clone()));
+    let receiver = grpc::serve(app.state.clone(), Arc::clone(&app.frame), ports.grpc, stop.clone());
+    let receiver = tokio::spawn(receiver);
     let server = http::server(&settings, listeners, Arc::clone(&app.frame), routes::over(app.state.clone()))?;
     let handle = server.handle();
     let told = stop.clone();
@@ -106,6 +111,9 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(event = "listening", address = %settings.listen, store = kind, "listening");
     let served = server.await;
     stop.cancel();
+    if tokio::time::timeout(settings.server.shutdown_deadline, receiver).await.is_err() {
+        tracing::warn!(event = "stopping", "an export over gRPC took too long, and was not acknowledged");
+    }
     // What is on its way to a channel is settled while the store is open: otherwise it would be told again.
     if tokio::time::timeout(settings.server.shutdown_deadline, dispatcher).await.is_err() {
         tracing::warn!(event = "stopping", "a channel took too long, and may be told the same again");
@@ -180,7 +188,7 @@ impl App {
             refresh: settings.metrics.refresh,
         };
         Ok(Self {
-            state: AppState { tracing, live, simulate: settings.simulate, stopping },
+            state: AppState { tracing, live, otlp: Arc::default(), simulate: settings.simulate, stopping },
             frame: Arc::new(frame),
             background,
             dispatcher: Arc::new(dispatcher),

@@ -10,6 +10,7 @@ mod export;
 mod layers;
 mod live;
 mod otel;
+mod otlp;
 mod show;
 mod validate;
 mod values;
@@ -28,6 +29,7 @@ pub use self::detection::{DetectFor, DetectionSettings, RuleName};
 pub use self::export::{Compression, ExportSettings, Protocol, SamplerName};
 use self::layers::Layers;
 pub use self::live::LiveSettings;
+pub use self::otlp::OtlpSettings;
 pub use self::values::{REDACTED, Secret, parse_duration};
 use crate::auth::ApiKeys;
 
@@ -154,6 +156,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How HTTP is served.
     pub server: ServerSettings,
+    /// How OpenTelemetry comes in.
+    pub otlp: OtlpSettings,
     #[serde(skip)]
     layers: Option<Box<Layers>>,
 }
@@ -302,6 +306,12 @@ impl Settings {
     /// The resolver's, or that nothing was found.
     pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
         validate::resolve(&self.listen)
+    }
+
+    /// Returns whether somebody has set a setting, by its dotted key, and not left it as it comes.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.layers.as_deref().is_some_and(|layers| layers.changed(key).is_some())
     }
 
     /// Returns the effective settings as TOML, secrets redacted, each changed one with its source.

@@ -89,6 +89,8 @@ pub enum ApiError {
     Conflict(Cow<'static, str>),
     /// 413: holds the limit in bytes.
     TooLarge(usize),
+    /// 413: says what there is more of than is taken at once.
+    TooMuch(&'static str),
     /// 415: says which media type or coding is expected.
     UnsupportedMediaType(Cow<'static, str>),
     /// 422: well-formed, but out of bounds; never empty.
@@ -150,6 +152,7 @@ impl ApiError {
             | Self::Timeout
             | Self::Conflict(_)
             | Self::TooLarge(_)
+            | Self::TooMuch(_)
             | Self::UnsupportedMediaType(_)
             | Self::Unprocessable(_)
             | Self::TooManyRequests(_)
@@ -169,7 +172,7 @@ impl ApiError {
             Self::NotAcceptable(_) => ("urn:tracer:problem:not-acceptable", "Not acceptable"),
             Self::Timeout => ("urn:tracer:problem:timeout", "Request timed out"),
             Self::Conflict(_) => ("urn:tracer:problem:conflict", "Conflict"),
-            Self::TooLarge(_) => ("urn:tracer:problem:too-large", "Body too large"),
+            Self::TooLarge(_) | Self::TooMuch(_) => ("urn:tracer:problem:too-large", "Body too large"),
             Self::UnsupportedMediaType(_) => {
                 ("urn:tracer:problem:unsupported-media-type", "Unsupported media type")
             }
@@ -194,6 +197,7 @@ impl ApiError {
             Self::NotAcceptable(types) => format!("This path answers only with {types}.").into(),
             Self::Timeout => "The body did not arrive in time.".into(),
             Self::TooLarge(limit) => format!("The body must not have more than {limit} bytes.").into(),
+            Self::TooMuch(what) => format!("The body holds more than {what} at once: send fewer.").into(),
             Self::Invalid(errors) => sentence_of(errors).into(),
             Self::TooManyRequests(wait) => {
                 format!("Too many requests: try again in {} s.", whole_seconds(*wait)).into()
@@ -202,7 +206,7 @@ impl ApiError {
         }
     }
 
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::Internal(cause) => {
                 tracing::error!(event = "error", status = 500, error = %Chain(cause.as_ref()), "request failed");
@@ -221,6 +225,7 @@ impl ApiError {
             | Self::Timeout
             | Self::Conflict(_)
             | Self::TooLarge(_)
+            | Self::TooMuch(_)
             | Self::UnsupportedMediaType(_)
             | Self::Invalid(_)
             | Self::Unprocessable(_)
@@ -248,7 +253,7 @@ impl ResponseError for ApiError {
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) | Self::TooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -280,6 +285,7 @@ impl ResponseError for ApiError {
             | Self::NotFound(_)
             | Self::NotAcceptable(_)
             | Self::Conflict(_)
+            | Self::TooMuch(_)
             | Self::UnsupportedMediaType(_)
             | Self::Invalid(_)
             | Self::Unprocessable(_)
@@ -291,7 +297,7 @@ impl ResponseError for ApiError {
 }
 
 /// Returns whole seconds, rounded up and never 0: a client that waits so long does not come too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -326,6 +332,7 @@ mod tests {
             ApiError::Timeout,
             ApiError::conflict("The execution has ended."),
             ApiError::TooLarge(1024),
+            ApiError::TooMuch("65,536 spans"),
             ApiError::UnsupportedMediaType("Send application/json.".into()),
             ApiError::invalid("/error/message", "must not be empty"),
             ApiError::Unprocessable("The body is nested too deeply.".into()),

@@ -292,6 +292,13 @@ impl Metrics {
         metrics::counter!("tracer_live_resyncs_total").increment(1);
     }
 
+    /// Counts what came by OTLP: spans and log records that were stored, and such as were refused.
+    pub fn exported(taken: u64, rejected: u64) {
+        for (outcome, count) in [("taken", taken), ("rejected", rejected)] {
+            metrics::counter!("tracer_otlp_records_total", "outcome" => outcome).increment(count);
+        }
+    }
+
     /// Counts an answered request. `route` is a template, never a path; `method` one of HTTP's.
     pub fn request(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         {
@@ -468,6 +475,11 @@ fn describe() {
     gauge!("tracer_live_listeners", Unit::Count, "Listeners of /stream and /ws.");
     counter!("tracer_live_events_total", Unit::Count, "Changes handed to listeners, once for each.");
     counter!("tracer_live_resyncs_total", Unit::Count, "Listeners told that they missed something.");
+    counter!(
+        "tracer_otlp_records_total",
+        Unit::Count,
+        "Spans and log records that came by OTLP, by what became of them."
+    );
     counter!("tracer_http_requests_total", Unit::Count, "Requests answered, by route template.");
     histogram!("tracer_http_request_duration_seconds", Unit::Seconds, "Time to answer a request.");
     gauge!("tracer_label_overflow", Unit::Count, "Names without series of their own, which share _other.");

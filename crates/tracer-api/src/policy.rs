@@ -9,6 +9,7 @@ use tracer_core::detect::{
     FactorOfMean, Policy, PolicyEntry, Quantile, Robust, Rule, StepPolicy, WorkflowPolicy,
 };
 use tracer_core::time::Micros;
+use tracer_core::trace::TracePolicy;
 
 use crate::alerting::alerting;
 use crate::config::{DetectionSettings, RuleName, Settings};
@@ -28,6 +29,10 @@ pub fn policy(settings: &Settings) -> Policy {
     Policy::new(steps(&settings.detection), entries)
         .with_stall_rule(factor(&settings.detection))
         .with_alerting(alerting(settings))
+        .with_traces(TracePolicy {
+            grace: micros(settings.otlp.grace),
+            silence: micros(settings.otlp.silence),
+        })
 }
 
 fn steps(settings: &DetectionSettings) -> StepPolicy {

@@ -128,3 +128,5 @@ pub const JAEGER_TRACES: usize = 1_500;
 pub const JAEGER_LOOKED_AT: usize = 2_000;
 /// Most steps that it looks at.
 pub const JAEGER_STEPS_LOOKED_AT: usize = 100_000;
+/// Most spans, or log records, in one OTLP export.
+pub const OTLP_SPANS: usize = 65_536;

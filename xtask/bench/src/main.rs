@@ -12,6 +12,7 @@ mod limits;
 mod live;
 mod load;
 mod memory;
+mod otlp;
 mod process;
 mod rest;
 mod script;
@@ -30,6 +31,7 @@ use clap::{Parser, ValueEnum};
 use crate::history::History;
 use crate::live::Live;
 use crate::memory::Memory;
+use crate::otlp::Otlp;
 use crate::rest::Rest;
 use crate::stand::{Place, Store};
 use crate::table::Table;
@@ -44,6 +46,8 @@ enum What {
     History,
     /// Statistics alone, with a long history
     Stats,
+    /// Spans that come by OTLP, until they are durable and until their traces are settled
+    Otlp,
     /// Resident memory under load, and with 100,000 workflow names
     Memory,
     /// The watchdog's query, and the time to its verdicts, with a long history and many running steps
@@ -151,6 +155,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
         length: Duration::try_from_secs_f64(arguments.seconds)?,
         warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
     };
+    let otlp = Otlp { place, length: rest.length, warm_up: rest.warm_up };
     let memory = Memory { rest, names: arguments.names };
     let history = History {
         place,
@@ -173,11 +178,13 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
             What::History => history.run(store, table)?,
             What::Stats => History { stats_only: true, ..history }.run(store, table)?,
             What::Memory => memory.run(store, table)?,
+            What::Otlp => otlp.run(store, table)?,
             What::Watch => watch.run(store, table)?,
             What::Live => live.run(store, table)?,
             What::Start => start::run(place, store, table)?,
             What::All => {
                 rest.run(store, table)?;
+                otlp.run(store, table)?;
                 start::run(place, store, table)?;
                 memory.run(store, table)?;
                 history.run(store, table)?;

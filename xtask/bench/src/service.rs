@@ -71,6 +71,8 @@ impl Service {
             }
         }
         command.arg("--listen").arg(address.to_string()).current_dir(start.folder);
+        // Two services may run on one machine.
+        command.args(["--set", "otlp.http_port=0", "--set", "otlp.grpc_port=0"]);
         for setting in start.settings {
             command.arg("--set").arg(setting);
         }

@@ -22,6 +22,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
     settings.export.check().map_err(|(key, reason)| (format!("export.{key}"), reason))?;
+    let port = settings.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    settings.otlp.check(port.unwrap_or_default()).map_err(|(key, reason)| (format!("otlp.{key}"), reason))?;
     sizes(settings)?;
     durations(settings)?;
     buckets(&settings.metrics.duration_buckets)

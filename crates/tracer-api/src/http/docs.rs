@@ -54,10 +54,11 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
 }
 
 /// Says what the handlers' descriptions cannot: that a request which completes something, or says of an incident
-/// what needs no more words, needs no body.
+/// what needs no more words, needs no body, nor does an export without anything in it.
 #[must_use]
 pub(super) fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    let bare = |path: &str| path.ends_with("/acknowledge") || path.ends_with("/resolve");
+    let bare =
+        |path: &str| path.ends_with("/acknowledge") || path.ends_with("/resolve") || path.starts_with("/v1/");
     let operations = document.paths.paths.iter_mut().flat_map(|(path, item)| {
         let said = item.post.as_mut().filter(|_| bare(path));
         item.put.as_mut().into_iter().chain(said)

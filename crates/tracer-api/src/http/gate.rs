@@ -8,13 +8,14 @@ use std::sync::Arc;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
 use super::{Frame, headers};
-use crate::auth::Scope;
+use crate::auth::{ApiKey, Scope};
 use crate::error::ApiError;
+use crate::otlp;
 use crate::rate_limit::Client;
 
 /// The name of the key that a request came with; in the request's extensions, where keys are set.
@@ -42,6 +43,10 @@ pub async fn gate<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
     match pass(&req) {
         Ok(()) => next.call(req).await.map(ServiceResponse::map_into_left_body),
+        Err(refused) if otlp::http::is_intake(req.match_info().as_str()) => {
+            let answer = otlp::respond::refused(req.headers(), &refused);
+            Ok(req.into_response(answer).map_into_right_body())
+        }
         Err(refused) => Ok(req.error_response(refused).map_into_right_body()),
     }
 }
@@ -49,6 +54,11 @@ pub async fn gate<B: MessageBody + 'static>(
 fn pass(req: &ServiceRequest) -> Result<(), ApiError> {
     // The router's view of the path: an encoded letter must not lead around a rule.
     let path = req.match_info().as_str();
+    let is_for_otlp =
+        |frame: &web::Data<Frame>| frame.otlp_port == Some(req.app_config().local_addr().port());
+    if req.app_data::<web::Data<Frame>>().is_some_and(is_for_otlp) && !otlp::http::is_intake(path) {
+        return Err(ApiError::not_found("This port receives OTLP alone: /v1/traces and /v1/logs."));
+    }
     let rule = rule(req.method(), path);
     if let Some(frame) = req.app_data::<web::Data<Frame>>() {
         pass_key_and_rate(req, frame, rule)?;
@@ -60,29 +70,44 @@ fn pass(req: &ServiceRequest) -> Result<(), ApiError> {
 }
 
 fn pass_key_and_rate(req: &ServiceRequest, frame: &Frame, rule: Rule) -> Result<(), ApiError> {
-    if rule == Rule::Free {
-        return Ok(());
-    }
-    // Where keys are asked for, a wrong one counts against the address: guessing is limited, too.
-    let key =
-        if frame.keys.is_empty() { None } else { bearer(req.headers()).and_then(|s| frame.keys.find(s)) };
-    let client = || match key {
-        Some(key) => Client::Key(Arc::clone(key.name())),
-        None => Client::at(req.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())),
+    let needs = match rule {
+        Rule::Free => return Ok(()),
+        Rule::Open => None,
+        Rule::Needs(scope) => Some(scope),
     };
-    frame.rate.check(client).map_err(ApiError::TooManyRequests)?;
-    match (rule, key) {
-        (Rule::Needs(_), _) if frame.keys.is_empty() => {}
-        (Rule::Needs(_), None) => return Err(ApiError::Unauthorized),
-        (Rule::Needs(scope), Some(key)) if !key.allows(scope) => {
-            return Err(ApiError::Forbidden(scope.as_str()));
-        }
-        (Rule::Needs(_) | Rule::Open | Rule::Free, _) => {}
-    }
-    if let Some(key) = key {
+    let address = req.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let secret =
+        req.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+    if let Some(key) = admit(frame, secret, address, needs)? {
         req.extensions_mut().insert(Caller(Arc::clone(key.name())));
     }
     Ok(())
+}
+
+/// Lets a client through by its key, and counts it against its rate; returns the key, where keys are set.
+///
+/// # Errors
+/// 401, 403 or 429.
+pub(crate) fn admit<'k>(
+    frame: &'k Frame,
+    secret: Option<&str>,
+    address: IpAddr,
+    needs: Option<Scope>,
+) -> Result<Option<&'k ApiKey>, ApiError> {
+    // Where keys are asked for, a wrong one counts against the address: guessing is limited, too.
+    let key = if frame.keys.is_empty() { None } else { secret.and_then(|secret| frame.keys.find(secret)) };
+    let client = || match key {
+        Some(key) => Client::Key(Arc::clone(key.name())),
+        None => Client::at(address),
+    };
+    frame.rate.check(client).map_err(ApiError::TooManyRequests)?;
+    match (needs, key) {
+        (Some(_), _) if frame.keys.is_empty() => {}
+        (Some(_), None) => return Err(ApiError::Unauthorized),
+        (Some(scope), Some(key)) if !key.allows(scope) => return Err(ApiError::Forbidden(scope.as_str())),
+        (Some(_) | None, _) => {}
+    }
+    Ok(key)
 }
 
 /// The one table of who may do what.
@@ -113,8 +138,9 @@ fn answers_json(path: &str) -> bool {
         && !path.starts_with("/v1/")
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+/// Returns the secret of an `Authorization` header.
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, secret) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
 }
 

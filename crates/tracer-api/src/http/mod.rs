@@ -61,6 +61,8 @@ pub struct Frame {
     pub body_timeout: Duration,
     /// Makes spans of requests, if they are wanted.
     pub own_requests: Option<OwnRequests>,
+    /// The port that receives OTLP and nothing else.
+    pub otlp_port: Option<u16>,
 }
 
 impl Frame {
@@ -73,6 +75,7 @@ impl Frame {
             metrics,
             body_timeout: settings.server.request_timeout,
             own_requests: None,
+            otlp_port: Some(settings.otlp.http_port).filter(|port| *port != 0),
         }
     }
 

@@ -5,6 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{eta, events, health, import, incidents, jaeger, simulate, stats, steps, workflows};
 use crate::live;
+use crate::otlp;
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -19,6 +20,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);
+        otlp::http::routes(config);
         incidents::routes(config);
         jaeger::routes(config);
         health::routes(config);

@@ -3,7 +3,6 @@
 //! Invariant: a reader is pure. It turns bytes into plain values or into an error that says where;
 //! it opens no file, reads no clock and writes to no store. The [`command`] does all of that.
 
-mod attributes;
 pub mod command;
 pub mod execution;
 pub mod format;

@@ -8,25 +8,21 @@
 //! | step by step | |
 //! |---|---|
 //! | [`lines`] | bytes → lines of bounded length |
-//! | [`wire`] | a line → the messages of OTLP, by the rules of its JSON |
-//! | [`span`], [`kind`] | a message → a [`Span`] within the bounds of this service |
+//! | `crate::otlp` | a line → the messages of OTLP → spans within the bounds of this service |
+//! | [`span`] | what is kept of a span until its trace is whole |
 //! | [`gathering`] | spans → spans by trace |
 //! | [`trace`] | the spans of a trace → an execution and its steps |
-//!
-//! `wire`, `span` and `trace` know nothing of files: whatever else receives spans can use them.
 //!
 //! Invariant: no input makes this module panic, and what is kept in memory is bounded.
 //! Not here: opening files, and whether a time lies in the future (it needs a clock).
 
 pub mod gathering;
-pub mod kind;
 pub mod lines;
 pub mod span;
 #[cfg(test)]
 mod tests;
 pub mod trace;
-pub mod wire;
 
 pub use self::gathering::{Gathered, Gathering, ReadError};
-pub use self::span::Span;
+pub use self::span::FinishedSpan;
 pub use self::trace::{TraceError, execution};

@@ -39,8 +39,8 @@ use tracer_core::time::{Micros, Timestamp};
 pub use self::node::Problem;
 use self::node::{Fault, Node};
 use self::task::{Layout, Task};
-use super::attributes::text_value;
 use super::execution::{Ending, ImportedExecution, ImportedStep};
+use crate::fitting::text_value;
 
 /// Why a file is not an execution in WfFormat.
 #[derive(Debug, Error)]

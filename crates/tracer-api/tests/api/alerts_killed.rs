@@ -80,6 +80,7 @@ impl Replica {
 
 fn spawn(port: u16, config: &PathBuf, url: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(["--set", "otlp.http_port=0", "--set", "otlp.grpc_port=0"])
         .args(["--listen", &format!("127.0.0.1:{port}"), "--config"])
         .arg(config)
         .env("DATABASE_URL", url)

@@ -14,6 +14,7 @@ use tracer_api::config::Settings;
 use tracer_api::export::Exporter;
 use tracer_api::http::{self, routes};
 use tracer_api::metrics::Metrics;
+use tracer_api::otlp;
 use tracer_core::detect::Policy;
 use tracer_core::test_util::FakeClock;
 use tracer_core::time::Micros;
@@ -22,6 +23,8 @@ use tracer_store::{Location, StoreConfig};
 /// A service that is being served; stopped when it is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
+    /// Where it receives OTLP over gRPC.
+    pub(crate) grpc: SocketAddr,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) background: Background,
     pub(crate) dispatcher: Arc<Dispatcher>,
@@ -87,6 +90,7 @@ pub(crate) fn settings() -> Settings {
     let mut settings = Settings::defaults().unwrap();
     settings.server.workers = 1;
     settings.limits.rate_per_second = 0;
+    (settings.otlp.http_port, settings.otlp.grpc_port) = (0, 0);
     settings
 }
 
@@ -101,12 +105,16 @@ pub(crate) async fn start_over(settings: &Settings, config: StoreConfig, policy:
     let app = App::new(settings, store, policy, metrics, stopping.clone()).unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
+    let receiving = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let grpc = receiving.local_addr().unwrap();
+    let frame = Arc::clone(&app.frame);
+    tokio::spawn(otlp::grpc::serve(app.state.clone(), frame, vec![receiving], stopping.clone()));
     let server = http::server(settings, vec![listener], app.frame, routes::over(app.state)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
     let client = tracer_alert::client_builder().unwrap().build().unwrap();
     let (background, dispatcher, exporter) = (app.background, app.dispatcher, app.exporter);
-    Service { address, clock, background, dispatcher, stopping, exporter, handle, client }
+    Service { address, grpc, clock, background, dispatcher, stopping, exporter, handle, client }
 }
 
 impl Service {

@@ -19,6 +19,7 @@ mod jaeger;
 mod live;
 mod metrics;
 mod openapi;
+mod otlp;
 mod readme;
 mod simulate;
 mod socket;

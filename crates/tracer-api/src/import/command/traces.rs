@@ -95,7 +95,7 @@ fn gather_one(path: &Path, gathering: &mut Gathering, bar: &ProgressBar) -> anyh
 
 async fn one(trace: GatheredTrace, workflow_name: Option<&str>, destination: &dyn Destination) -> Outcome {
     let name = TraceName(format!("{:032x}", trace.id.as_u128()));
-    match otlp::execution(trace.into_spans()) {
+    match otlp::execution(trace.id, trace.into_spans()) {
         Ok(read) => match recorded(read.execution, workflow_name, destination, &name).await {
             Ok(one) => Outcome::Recorded { one, rooted: read.rooted },
             Err(error) => Outcome::Failed(error),

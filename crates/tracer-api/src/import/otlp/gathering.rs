@@ -9,14 +9,17 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead};
 
+use serde::de::DeserializeSeed as _;
 use serde_json::error::Category;
 use thiserror::Error;
 use tracer_core::ids::ExecutionId;
 use tracer_core::time::Timestamp;
 
 use super::lines::{LINE_BYTES, Line, Lines};
-use super::span::Span;
-use super::wire::{TracesData, hexadecimal};
+use super::span::FinishedSpan;
+use crate::otlp::json::{Export, Ids, Object, Reading, from_slice};
+use crate::otlp::mapping::{Origin, mapped};
+use crate::otlp::wire::{self, hexadecimal};
 
 /// Most spans that are held: those of one import.
 pub const SPANS: usize = 1_000_000;
@@ -206,18 +209,20 @@ impl Gathering {
     /// Adds the spans of a line, or only notes their traces if the file is refused already.
     fn take(
         &mut self,
-        data: TracesData,
+        data: TracesData<'_>,
         touched: &mut HashSet<ExecutionId>,
         refused: bool,
     ) -> Result<(), Full> {
-        for resource_spans in data.resource_spans {
-            for message in resource_spans.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                touched.insert(message.trace_id);
+        for resource_spans in data.by_resource {
+            let origin = Origin::new(&resource_spans.resource);
+            for message in resource_spans.by_scope.into_iter().flat_map(|scope| scope.records) {
+                touched.extend(message.trace.given());
                 if refused {
                     continue;
                 }
-                match Span::new(&message, &resource_spans.resource) {
-                    Some(span) => self.hold(&span)?,
+                let span = mapped(&message, &origin, None).ok();
+                match span.and_then(|mapped| FinishedSpan::new(mapped, &origin.resource)) {
+                    Some((trace, span)) => self.hold(trace, &span)?,
                     None => self.unfinished += 1,
                 }
             }
@@ -225,9 +230,9 @@ impl Gathering {
         Ok(())
     }
 
-    fn hold(&mut self, span: &Span) -> Result<(), Full> {
-        let empty = || GatheredTrace { id: span.trace, began_at: span.started_at, spans: Vec::new() };
-        let trace = self.traces.entry(span.trace).or_insert_with(|| Trace::Held(empty()));
+    fn hold(&mut self, trace: ExecutionId, span: &FinishedSpan) -> Result<(), Full> {
+        let empty = || GatheredTrace { id: trace, began_at: span.span.started_at, spans: Vec::new() };
+        let trace = self.traces.entry(trace).or_insert_with(|| Trace::Held(empty()));
         let Trace::Held(trace) = trace else { return Ok(()) };
         // A tree of strings takes several times the space of its text.
         let Ok(bytes) = serde_json::to_vec(span) else { return Ok(()) };
@@ -236,7 +241,7 @@ impl Gathering {
         if self.held.spans > self.most.spans || self.held.bytes > self.most.bytes {
             return Err(Full);
         }
-        trace.began_at = trace.began_at.min(span.started_at);
+        trace.began_at = trace.began_at.min(span.span.started_at);
         trace.spans.push(bytes.into_boxed_slice());
         Ok(())
     }
@@ -252,7 +257,7 @@ impl Gathering {
 impl GatheredTrace {
     /// Returns its spans, in the order in which they were read.
     #[must_use]
-    pub fn into_spans(self) -> Vec<Span> {
+    pub fn into_spans(self) -> Vec<FinishedSpan> {
         self.spans.iter().filter_map(|span| serde_json::from_slice(span).ok()).collect()
     }
 }
@@ -260,27 +265,32 @@ impl GatheredTrace {
 /// No more can be held.
 struct Full;
 
-fn decoded(source: &str, number: u64, line: &Line<'_>) -> Result<TracesData, ReadError> {
+/// What a line holds.
+type TracesData<'a> = Export<'a, wire::Span<'a>>;
+
+fn decoded<'a>(source: &str, number: u64, line: &Line<'a>) -> Result<TracesData<'a>, ReadError> {
     let file = || source.to_owned();
     match *line {
         Line::TooLong => Err(ReadError::LineTooLong { file: file(), line: number }),
-        // Derived readers take lists for objects; OTLP has no such form.
+        // A list could be the beginning of a file that is one document on many lines.
         Line::Text([b'[', ..]) => Err(ReadError::Value {
             file: file(),
             line: number,
             path: "$".to_owned(),
             problem: "must be an object".to_owned(),
         }),
-        Line::Text(text) => serde_json::from_slice(text).map_err(|error| match error.classify() {
-            Category::Eof => ReadError::Incomplete { file: file(), line: number },
-            Category::Syntax | Category::Io => {
-                ReadError::NotJson { file: file(), line: number, column: error.column() }
-            }
-            Category::Data => {
-                let (path, problem) = explained(text, &error);
-                ReadError::Value { file: file(), line: number, path, problem }
-            }
-        }),
+        Line::Text(text) => {
+            from_slice(text, &Reading::new(Ids::MustBeValid)).map_err(|error| match error.classify() {
+                Category::Eof => ReadError::Incomplete { file: file(), line: number },
+                Category::Syntax | Category::Io => {
+                    ReadError::NotJson { file: file(), line: number, column: error.column() }
+                }
+                Category::Data => {
+                    let (path, problem) = explained(text, &error);
+                    ReadError::Value { file: file(), line: number, path, problem }
+                }
+            })
+        }
     }
 }
 
@@ -297,9 +307,15 @@ fn mentioned(line: &Line<'_>) -> HashSet<ExecutionId> {
 /// Parses once more, slowly, to learn where the fault is; returns the path and what is wrong there.
 fn explained(text: &[u8], error: &serde_json::Error) -> (String, String) {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let path = match serde_path_to_error::deserialize::<_, TracesData>(&mut deserializer) {
-        Err(error) if error.path().iter().next().is_some() => format!("$.{}", error.path()),
-        Err(_) | Ok(_) => "$".to_owned(),
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let reading = Reading::new(Ids::MustBeValid);
+    let seed: Object<'_, TracesData<'_>> = Object::new(&reading);
+    let read = seed.deserialize(tracked).map(drop);
+    let path = track.path();
+    let path = match read {
+        Err(_) if path.iter().next().is_some() => format!("$.{path}"),
+        Err(_) | Ok(()) => "$".to_owned(),
     };
     // The place within the line follows; the path says it better.
     let message = error.to_string();

@@ -53,7 +53,7 @@ fn told_by(mut gathering: Gathering, files: &[String]) -> String {
     let gathered = gathering.finish();
     for trace in gathered.traces {
         let id = trace.id;
-        match execution(trace.into_spans()) {
+        match execution(id, trace.into_spans()) {
             Ok(read) => {
                 assert_eq!(read.execution.id, id);
                 lines.push(shown(&read.execution, read.rooted));

@@ -12,7 +12,7 @@ use tracer_core::time::Micros;
 
 use super::naming;
 use super::node::{Fault, Node, Problem};
-use crate::import::attributes::text_value;
+use crate::fitting::text_value;
 
 /// Where a version of the format keeps things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! the first ones stay where there are too many: one odd value must not cost an execution.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 use tracer_core::limits;
@@ -11,82 +12,109 @@ use tracer_core::limits;
 /// Deepest nesting of a value that is kept: it stands within a body that must not exceed
 /// [`limits::JSON_DEPTH`].
 const DEPTH: usize = 16;
+/// More bytes than any number has in JSON.
+const LONGEST_NUMBER: usize = 24;
 
 /// Attributes that fit.
 #[derive(Debug, Default)]
-pub(super) struct Fitting {
+pub(crate) struct Fitting {
     entries: BTreeMap<String, Value>,
     bytes: usize,
 }
 
 impl Fitting {
-    /// Adds a value, unless there is one of that key or no room.
-    pub(super) fn add(&mut self, key: &str, value: &Value) {
-        let key = key.replace('\0', "\u{fffd}");
-        let keyed = (1..=limits::ATTRIBUTE_KEY_BYTES).contains(&key.len());
-        if !keyed || self.entries.len() == limits::ATTRIBUTES || self.entries.contains_key(&key) {
-            return;
+    /// Adds a value, unless there is one of that key or no room; returns whether it did.
+    pub(crate) fn take(&mut self, key: &str, value: Value) -> bool {
+        match value {
+            Value::String(text) => self.take_text(key, &text),
+            Value::Array(_) | Value::Object(_) => match without_nul(value, DEPTH) {
+                Some(value) => {
+                    let bytes = value.to_string().len();
+                    self.insert(key, value, bytes)
+                }
+                None => false,
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.insert(key, value, LONGEST_NUMBER),
         }
-        let Some((value, bytes)) = fitting(value) else { return };
-        let bytes = self.bytes + key.len() + bytes;
-        if bytes <= limits::ATTRIBUTES_BYTES {
-            self.bytes = bytes;
-            self.entries.insert(key, value);
+    }
+
+    /// Adds a text, which is cut where it is too long; as [`Fitting::take`].
+    pub(crate) fn take_text(&mut self, key: &str, text: &str) -> bool {
+        let (text, bytes) = cut_text(text);
+        self.insert(key, Value::String(text), bytes)
+    }
+
+    fn insert(&mut self, key: &str, value: Value, bytes: usize) -> bool {
+        if self.entries.len() == limits::ATTRIBUTES || bytes > limits::ATTRIBUTE_VALUE_BYTES {
+            return false;
+        }
+        let key = if key.contains('\0') { key.replace('\0', "\u{fffd}") } else { key.to_owned() };
+        let total = self.bytes + key.len() + bytes;
+        if !(1..=limits::ATTRIBUTE_KEY_BYTES).contains(&key.len()) || total > limits::ATTRIBUTES_BYTES {
+            return false;
+        }
+        match self.entries.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(value);
+                self.bytes = total;
+                true
+            }
         }
     }
 
     /// Returns what fitted.
-    pub(super) fn into_entries(self) -> BTreeMap<String, Value> {
+    pub(crate) fn into_entries(self) -> BTreeMap<String, Value> {
         self.entries
     }
 }
 
-/// Returns a value that every store takes, and the bytes it counts for.
-fn fitting(value: &Value) -> Option<(Value, usize)> {
-    let value = match value {
-        Value::String(text) => text_value(text),
-        Value::Array(_) | Value::Object(_) => without_nul(value, DEPTH)?,
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-    };
-    let bytes = value.to_string().len();
-    (bytes <= limits::ATTRIBUTE_VALUE_BYTES).then_some((value, bytes))
-}
-
 /// Returns the value without NUL, which databases refuse; none if it is nested too deeply.
-fn without_nul(value: &Value, levels: usize) -> Option<Value> {
-    let replaced = |text: &str| text.replace('\0', "\u{fffd}");
+fn without_nul(value: Value, levels: usize) -> Option<Value> {
+    let replaced = |text: String| if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
     Some(match value {
         Value::String(text) => Value::String(replaced(text)),
         Value::Array(items) => {
             let inner = levels.checked_sub(1)?;
-            Value::Array(items.iter().map(|item| without_nul(item, inner)).collect::<Option<_>>()?)
+            Value::Array(items.into_iter().map(|item| without_nul(item, inner)).collect::<Option<_>>()?)
         }
         Value::Object(members) => {
             let inner = levels.checked_sub(1)?;
-            let member = |(key, value): (&String, &Value)| Some((replaced(key), without_nul(value, inner)?));
-            Value::Object(members.iter().map(member).collect::<Option<_>>()?)
+            let member = |(key, value)| Some((replaced(key), without_nul(value, inner)?));
+            Value::Object(members.into_iter().map(member).collect::<Option<_>>()?)
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
     })
 }
 
 /// Returns a text as an attribute that every store takes: without NUL, and cut where it is too long.
-pub(super) fn text_value(text: &str) -> Value {
+pub(crate) fn text_value(text: &str) -> Value {
+    Value::String(cut_text(text).0)
+}
+
+/// Returns a text as it is kept, and the bytes it counts for: those it has in JSON.
+fn cut_text(text: &str) -> (String, usize) {
+    const ROOM: usize = limits::ATTRIBUTE_VALUE_BYTES - 2;
     const CUT: &str = "…";
-    let room = limits::ATTRIBUTE_VALUE_BYTES - 2;
+    // Most texts fit, and have nothing to escape.
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.len() <= ROOM && text.bytes().all(plain) {
+        return (text.to_owned(), text.len() + 2);
+    }
     let (mut used, mut fits) = (0, String::new());
     for c in text.chars().map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }) {
         used += written_bytes(c);
-        if used > room {
-            while used + CUT.len() > room {
+        if used > ROOM {
+            while used + CUT.len() > ROOM {
                 used -= if let Some(last) = fits.pop() { written_bytes(last) } else { break };
             }
+            used += CUT.len();
             fits.push_str(CUT);
             break;
         }
         fits.push(c);
     }
-    Value::String(fits)
+    (fits, used + 2)
 }
 
 /// Returns how many bytes a character takes in JSON.
@@ -107,7 +135,9 @@ mod tests {
 
     fn kept(entries: impl IntoIterator<Item = (String, Value)>) -> BTreeMap<String, Value> {
         let mut fitting = Fitting::default();
-        entries.into_iter().for_each(|(key, value)| fitting.add(&key, &value));
+        entries.into_iter().for_each(|(key, value)| {
+            fitting.take(&key, value);
+        });
         let entries = fitting.into_entries();
         assert!(Attributes::new(entries.clone()).is_ok(), "{entries:?}");
         entries
