@@ -13,6 +13,7 @@ pub mod detect;
 pub mod eta;
 pub mod execution;
 pub mod failure;
+pub mod failures;
 pub mod features;
 pub mod ids;
 pub mod incident;
@@ -24,6 +25,7 @@ pub mod payload;
 pub mod record;
 pub mod repository;
 pub mod routing;
+pub mod similarity;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]
 pub mod test_util;

@@ -84,3 +84,16 @@ pub const GROUPED_WITHIN_SECS: u64 = 10;
 pub const CHANNELS: usize = 50;
 /// Longest time for which an incident can be snoozed, in days.
 pub const SNOOZE_DAYS: u64 = 30;
+
+/// Most distinct words that a failure is told by: the first ones of its type and message.
+pub const FAILURE_TOKENS: usize = 128;
+/// Most Unicode scalars of such a word; what is longer is cut.
+pub const FAILURE_TOKEN_CHARS: usize = 64;
+/// Bytes of the first message of a group of failures that are kept with it; what is longer is cut.
+pub const FAILURE_SAMPLE_BYTES: usize = 1024;
+/// Most groups that the failures of one execution are looked up by, those of most failures first.
+pub const FAILURES_PER_EXECUTION: usize = 20;
+/// The least similarity of failures that can be asked for.
+pub const MIN_SIMILARITY: f64 = 0.3;
+/// Most bytes of an error that is searched for.
+pub const SEARCH_BYTES: usize = 8 * 1024;

@@ -7,6 +7,7 @@ use super::command::{
     Command, CompleteStep, EndExecution, ParentStep, Rebaseline, RecordExecution, RecordedStep, Request,
     StartExecution, StartStep,
 };
+use super::failures::{Failed, note_failure};
 use super::judging::{Finish, finish, write_history};
 use super::needs::{key_of, sample_time};
 use super::outcome::{
@@ -307,6 +308,11 @@ fn close_execution(
     let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
     write_end(end, times, closing.completed, worst, set);
     learn_total(policy, end, workflow, times, telling, now, set);
+    if matches!(end.status, ExecutionStatus::Failed | ExecutionStatus::TimedOut) {
+        let failure = end.failure.as_ref();
+        let failed = Failed { execution: end.id, step: None, failure, ended_at: times.ended_at };
+        note_failure(set, &failed, now);
+    }
     ExecutionEnded {
         id: end.id,
         workflow: workflow.clone(),

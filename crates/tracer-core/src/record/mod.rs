@@ -17,6 +17,7 @@
 mod alerting;
 mod apply;
 mod command;
+mod failures;
 mod incident_needs;
 mod judging;
 mod needs;

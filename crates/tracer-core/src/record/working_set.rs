@@ -9,12 +9,14 @@ use crate::cohort::BaselineKey;
 use crate::detect::{Bottleneck, Severity};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
+use crate::failures::NewFailure;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::{Alarm, Fingerprint, HistoryEntry, Incident, IncidentId};
 use crate::name::WorkflowName;
 use crate::payload::Payload;
 use crate::routing::NewNotification;
+use crate::similarity::FailureId;
 use crate::step::Step;
 use crate::time::{Day, Micros, Timestamp};
 
@@ -165,6 +167,8 @@ pub struct WorkingSet {
     pub new_entries: Vec<(IncidentId, HistoryEntry)>,
     /// To append: what channels are to be told, in the order in which they are.
     pub new_notifications: Vec<NewNotification>,
+    /// To count, last of all: failures, by execution and what they are.
+    pub new_failures: BTreeMap<(ExecutionId, FailureId), NewFailure>,
 }
 
 /// How long an `Idempotency-Key` holds: 24 hours.

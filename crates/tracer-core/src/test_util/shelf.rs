@@ -20,6 +20,7 @@ use crate::record::{
     IdempotencyScope, IncidentNeeds, Refusal, Request, StepKey, WorkingSet, Written, apply, segment_needs,
 };
 use crate::routing::NewNotification;
+use crate::similarity::FailureId;
 use crate::step::{Step, StepStatus};
 use crate::time::Day;
 
@@ -46,6 +47,8 @@ pub struct Shelf {
     pub entries: Vec<(IncidentId, HistoryEntry)>,
     /// What channels are to be told.
     pub notifications: Vec<NewNotification>,
+    /// How many failures of an execution belong to a group.
+    pub failures: BTreeMap<(ExecutionId, FailureId), u64>,
 }
 
 impl Shelf {
@@ -218,6 +221,10 @@ impl Shelf {
         }
         self.entries.extend(set.new_entries);
         self.notifications.extend(set.new_notifications);
+        for (key, failure) in set.new_failures {
+            let is_first = !self.failures.contains_key(&key);
+            *self.failures.entry(key).or_default() += failure.times(is_first);
+        }
         self.segments.extend(set.written_segments.iter().map(|(key, segment)| (*key, segment.encode())));
     }
 }

@@ -11,7 +11,7 @@ use tracer_core::record::{
 };
 
 use super::error::StoreError;
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, failures, idempotency, incidents, steps};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
 
@@ -44,5 +44,6 @@ pub(super) fn write(
     steps::save(tx, &set)?;
     let full = baselines::save(tx, begun, &set)?;
     incidents::save(tx, &set)?;
+    failures::save(tx, &set)?;
     Ok((answers, full))
 }

@@ -13,6 +13,7 @@ mod batch;
 mod connection;
 mod error;
 mod executions;
+mod failures;
 mod file;
 mod idempotency;
 mod incidents;

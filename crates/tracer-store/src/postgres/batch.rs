@@ -31,7 +31,7 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, failures, idempotency, incidents, steps};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
 
@@ -322,6 +322,7 @@ async fn save_and_commit(
         let keys: Vec<Bits> = unused.iter().map(|key| Bits::from(*key)).collect();
         pipeline.execute(&statements.remove_baselines, vec![Box::new(keys)]);
     }
+    failures::save(&mut pipeline, statements, set);
     pipeline.commit();
     pipeline.run().await.map(drop)
 }

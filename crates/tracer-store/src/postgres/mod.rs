@@ -16,6 +16,7 @@ mod batch;
 mod clock;
 mod error;
 mod executions;
+mod failures;
 mod idempotency;
 mod incidents;
 mod listing;

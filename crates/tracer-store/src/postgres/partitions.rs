@@ -16,7 +16,7 @@ use super::row::Date;
 const AHEAD: i32 = 2;
 
 /// What is partitioned, in the order in which batches lock it.
-pub(super) const PARENTS: [&str; 2] = ["workflow_executions", "workflow_steps"];
+pub(super) const PARENTS: [&str; 3] = ["workflow_executions", "workflow_steps", "execution_failures"];
 
 /// Held while the tables are changed: by migrations for their session, by partitions for their transaction. The number
 /// says only `tracer` in ASCII.

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, executions, idempotency, incidents, steps};
+use super::{baselines, executions, failures, idempotency, incidents, steps};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -82,6 +82,7 @@ statements! {
     finish_messages = incidents::FINISH_MESSAGES,
     add_entries = incidents::ADD_ENTRIES,
     add_notifications = incidents::ADD_NOTIFICATIONS,
+    save_failures = failures::SAVE,
 }
 
 impl Sessions {
