@@ -8,6 +8,7 @@ mod checks;
 mod cursor;
 pub mod docs;
 mod eta;
+mod failures;
 mod fields;
 pub mod gate;
 mod head;

@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, health, import, incidents, simulate, stats, steps, workflows};
+use super::{eta, failures, health, import, incidents, simulate, stats, steps, workflows};
 use crate::state::AppState;
 
 /// Returns what registers the routes for each worker, over one state.
@@ -14,6 +14,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         workflows::routes(config);
         steps::routes(config);
         eta::routes(config);
+        failures::routes(config);
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);

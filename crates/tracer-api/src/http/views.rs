@@ -6,6 +6,7 @@
 
 pub(super) mod eta;
 mod execution;
+mod failure;
 mod incident;
 mod regression;
 mod stats;
@@ -20,6 +21,10 @@ pub use eta::EtaView;
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView,
+};
+pub use failure::{
+    FailureGroupView, FailuresView, OwnFailureView, SimilarFailureView, SimilarFailuresView,
+    SimilarToExecutionView,
 };
 pub use incident::{
     AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView,

@@ -5,6 +5,7 @@ mod alerts;
 mod alerts_killed;
 mod errors;
 mod eta;
+mod failures;
 mod fake_slack;
 mod full_queue;
 mod health;

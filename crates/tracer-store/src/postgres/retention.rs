@@ -204,8 +204,8 @@ WITH portion AS MATERIALIZED (
     SELECT fingerprint, tokens FROM failure_groups WHERE noted_day < ($1::timestamptz AT TIME ZONE 'UTC')::date
      ORDER BY noted_day LIMIT $2 FOR UPDATE SKIP LOCKED),
 words AS (
-    DELETE FROM failure_tokens AS f USING portion AS p CROSS JOIN LATERAL unnest(p.tokens) AS token
-     WHERE f.token = token AND f.fingerprint = p.fingerprint)
+    DELETE FROM failure_tokens AS f USING portion AS p CROSS JOIN LATERAL unnest(p.tokens) AS word (token)
+     WHERE f.token = word.token AND f.fingerprint = p.fingerprint)
 DELETE FROM failure_groups AS g USING portion AS p WHERE g.fingerprint = p.fingerprint";
     in_portions(client, PRUNE_OF_WORKFLOWS, before).await?;
     in_portions(client, PRUNE, before).await
