@@ -26,13 +26,13 @@ CREATE TABLE failure_groups (
 CREATE INDEX failure_groups_seen ON failure_groups (last_seen_at, fingerprint);
 CREATE INDEX failure_groups_noted ON failure_groups (noted_day);
 
--- Which groups have a word. The number of words of a group stands beside it, so that most groups which share a word and
--- are not similar are never read. Rows are written once, with their group.
+-- Which groups have a word, by the number of their words: a common word is looked up in small groups only. Rows are
+-- written once, with their group.
 CREATE TABLE failure_tokens (
     token    TEXT    NOT NULL,
-    group_id INTEGER NOT NULL,
     size     INTEGER NOT NULL,
-    PRIMARY KEY (token, group_id)
+    group_id INTEGER NOT NULL,
+    PRIMARY KEY (token, size, group_id)
 ) STRICT, WITHOUT ROWID;
 
 -- The same groups, seen from one workflow.

@@ -24,13 +24,13 @@ CREATE TABLE failure_groups (
 CREATE INDEX failure_groups_seen ON failure_groups (last_seen_at DESC, fingerprint DESC);
 CREATE INDEX failure_groups_noted ON failure_groups (noted_day);
 
--- Which groups have a word. The number of words of a group stands beside it, so that most groups which share a word and
--- are not similar are never read. Rows are written once, with their group.
+-- Which groups have a word, by the number of their words: a common word is looked up in small groups only. Rows are
+-- written once, with their group.
 CREATE TABLE failure_tokens (
     token       text     COLLATE "C" NOT NULL,
-    fingerprint uuid     NOT NULL,
     size        smallint NOT NULL,
-    PRIMARY KEY (token, fingerprint) INCLUDE (size)
+    fingerprint uuid     NOT NULL,
+    PRIMARY KEY (token, size, fingerprint)
 );
 
 -- The same groups, seen from one workflow.

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub use self::prefix::{MinSimilarity, Prefix, Search};
+pub use self::prefix::{Lookup, MinSimilarity, Prefix, Search};
 use self::reading::Reading;
 use crate::failure::Failure;
 

@@ -40,7 +40,7 @@ async fn failures_that_say_the_same_are_one_group_with_an_example() {
     let (first, second) = (service.execution("etl").await, service.execution("ml").await);
     fails(&service, &first, "query 4711 timed out after 30 s").await;
     service.advance(1_000);
-    let step = fails(&service, &second, "Query 12 timed out after 45s!").await;
+    let step = fails(&service, &second, "Query 12 timed out after 45 s!").await;
     let all = failures(&service, "/failures").await;
     assert_eq!(all.len(), 1);
     let fingerprint = all[0]["fingerprint"].as_str().unwrap();

@@ -1,23 +1,31 @@
 //! How similar groups are found without looking at all of them, and none is missed.
 //!
-//! Let A be the tokens that are asked about, t the least similarity, and B a group with |A∩B| / |A∪B| ≥ t.
+//! Let A be the a tokens that are asked about, t the least similarity, and B a group of b tokens with
+//! |A∩B| / |A∪B| ≥ t.
 //!
-//! - |A∪B| ≥ |A| and |A∩B| ≤ |B|, so |A∩B| ≥ t|A| and t|A| ≤ |B| ≤ |A|/t: other sizes need not be looked at.
-//! - Leave any r = ⌈t|A|⌉ − 1 tokens of A out. B has at least ⌈t|A|⌉ of A's tokens, so it has one of the others too:
-//!   only groups that share one of the other |A| − r tokens need to be looked at. Which ones are left out is free, so
-//!   it is the commonest, whose groups are masses.
-//! - |A∪B| = |A| + |B| − |A∩B|, so |A∩B| ≥ t/(1+t)·(|A|+|B|). A group that shares c of the tokens looked at shares at
-//!   most c + r in all: it is read and compared only if that is enough.
+//! - |A∪B| ≥ a and |A∩B| ≤ b, so b ≥ ta; and by the same with A and B exchanged, b ≤ a/t. Other sizes need not be
+//!   looked at.
+//! - |A∪B| = a + b − |A∩B|, so |A∩B| ≥ t(a + b) / (1 + t). As the left side is whole, B shares at least
+//!   α(b) = ⌈t(a + b) / (1 + t)⌉ tokens with A.
+//! - Put A's tokens in any order, and leave the last α(b) − n of them out, for some n from 1 to α(b). Of those that B
+//!   shares, at most α(b) − n are among these, so it has at least n of the others: only groups that do need to be read
+//!   and compared. Which tokens are left out is free, so they are the commonest, whose groups are masses. With n = 1
+//!   the fewest tokens are looked up; with a larger n, fewer groups are left to compare.
+//!
+//! So the token in place i (from 0, the rarest first) is looked up for groups of those sizes b alone for which
+//! i < a − α(b) + n: the commoner a token, the smaller they are.
 //!
 //! Prefix filtering is from Chaudhuri, Ganti and Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning"
-//! (2006); leaving out by frequency and bounding by size, from Bayardo, Ma and Srikant, "Scaling Up All Pairs Similarity
-//! Search" (2007).
+//! (2006); the order by frequency and the bound by size, from Bayardo, Ma and Srikant, "Scaling Up All Pairs Similarity
+//! Search" (2007); n > 1, from Wang, Li and Feng, "Can We Beat the Prefix Filtering?" (2012).
 
 use super::Tokens;
 use crate::limits;
 
 /// What is lost by computing in binary fractions is less; what is let through by it is compared exactly.
 const SLACK: f64 = 1e-9;
+/// So many groups are read and compared sooner than another token is looked up, to have fewer.
+const FEW: u64 = 1_000;
 
 /// A least similarity: from 0.3 to 1. What is less alike than that has little more than articles in common.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -49,16 +57,24 @@ pub struct Search {
     pub least: MinSimilarity,
 }
 
+/// A token to look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The token.
+    pub token: String,
+    /// The most tokens of groups that it is looked up for.
+    pub most: usize,
+}
+
 /// The part of a search that an index of tokens answers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// The tokens to look up.
-    pub tokens: Vec<String>,
-    /// How many are not looked up.
-    pub left_out: usize,
-    /// How many tokens were asked about.
-    pub asked: usize,
-    least: f64,
+    /// What to look up, the rarest first.
+    pub lookups: Vec<Lookup>,
+    /// The fewest tokens of groups that may be similar enough.
+    pub fewest: usize,
+    /// By the number of a group's tokens: how many of those looked up for such groups it must have to be compared.
+    needed: Vec<usize>,
 }
 
 #[expect(
@@ -72,13 +88,28 @@ impl Search {
     /// time only.
     #[must_use]
     pub fn prefix(&self, groups_with: impl Fn(&str) -> u64) -> Prefix {
-        let asked = self.tokens.len();
-        let needed = (self.least.get() * asked as f64 - SLACK).ceil().max(1.0) as usize;
-        let mut tokens = self.tokens.as_slice().to_vec();
-        tokens.sort_by_cached_key(|token| (groups_with(token), token.clone()));
-        let left_out = (needed - 1).min(asked);
-        tokens.truncate(asked - left_out);
-        Prefix { tokens, left_out, asked, least: self.least.get() }
+        let mut tokens: Vec<(u64, &String)> =
+            self.tokens.as_slice().iter().map(|token| (groups_with(token), token)).collect();
+        tokens.sort_unstable();
+        let prefix = self.prefix_for(&tokens, 1);
+        let looked_up = tokens.iter().take(prefix.lookups.len());
+        let groups = looked_up.fold(0_u64, |sum, (groups, _)| sum.saturating_add(*groups));
+        if groups > FEW { self.prefix_for(&tokens, 2) } else { prefix }
+    }
+
+    /// Returns what to look up so that a group must have `matches` of it, where it must have so many of all.
+    fn prefix_for(&self, tokens: &[(u64, &String)], matches: usize) -> Prefix {
+        let (asked, least) = (self.tokens.len(), self.least.get());
+        let fewest = ((least * asked as f64 - SLACK).ceil() as usize).max(1);
+        let most = ((asked as f64 / least + SLACK).floor() as usize).min(limits::FAILURE_TOKENS);
+        let shared_by = |size: usize| ((least * (asked + size) as f64 / (1.0 + least) - SLACK).ceil() as usize).max(1);
+        let needed = |size: usize| shared_by(size).min(matches);
+        let lookups = tokens.iter().enumerate().map_while(|(place, (_, token))| {
+            let is_looked_up = |size: &usize| place + shared_by(*size) < asked + needed(*size);
+            let most = (fewest..=most).rev().find(is_looked_up)?;
+            Some(Lookup { token: (*token).clone(), most })
+        });
+        Prefix { lookups: lookups.collect(), fewest, needed: (0..=most).map(needed).collect() }
     }
 
     /// Returns the similarity of a group, if it is enough.
@@ -89,13 +120,17 @@ impl Search {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sets have at most some hundred members")]
 impl Prefix {
-    /// Returns whether a group that has so many of the tokens looked up, and so many tokens in all, may be similar
-    /// enough.
+    /// Returns how many of the tokens looked up for groups of so many tokens such a group must have; none if it cannot
+    /// be similar enough.
     #[must_use]
-    pub fn may_reach(&self, shared: usize, size: usize) -> bool {
-        (shared + self.left_out) as f64 * (1.0 + self.least) + SLACK >= self.least * (self.asked + size) as f64
-            && size as f64 * self.least <= self.asked as f64 + SLACK
+    pub fn needed(&self, size: usize) -> Option<usize> {
+        self.needed.get(size).copied().filter(|_| size >= self.fewest)
+    }
+
+    /// Returns the same for every size from 1 to the largest.
+    #[must_use]
+    pub fn needed_by_size(&self) -> &[usize] {
+        self.needed.get(1..).unwrap_or_default()
     }
 }

@@ -74,7 +74,7 @@ RETURNING group_id";
 
 const INSERT_TOKEN: &str = "\
 -- insert_failure_token
-INSERT INTO failure_tokens (token, group_id, size)
+INSERT INTO failure_tokens (token, size, group_id)
 VALUES (?1, ?2, ?3)";
 
 /// Counts the failures of a batch.
@@ -115,7 +115,7 @@ fn insert(
     )?;
     let (mut statement, size) = (tx.prepare_cached(INSERT_TOKEN)?, sql_limit(failure.tokens.len()));
     for token in failure.tokens.as_slice() {
-        statement.execute(params![token, group, size])?;
+        statement.execute(params![token, size, group])?;
     }
     Ok(group)
 }
@@ -168,7 +168,7 @@ SELECT group_id, tokens
 const DELETE_TOKEN: &str = "\
 -- delete_failure_token
 DELETE FROM failure_tokens
- WHERE token = ?1 AND group_id = ?2";
+ WHERE token = ?1 AND size = ?2 AND group_id = ?3";
 
 const DELETE_GROUP: &str = "\
 -- delete_failure_group
@@ -193,8 +193,9 @@ pub(super) fn delete_groups(
     let mut rows = statement.query(params![before.day().0, limit])?;
     let old = collect(&mut rows, |found| Ok((found.get::<_, i64>(0)?, text(found, 1)?.to_owned())))?;
     for (group, tokens) in &old {
-        for token in tokens.split(' ').filter(|token| !token.is_empty()) {
-            tx.prepare_cached(DELETE_TOKEN)?.execute(params![token, group])?;
+        let size = sql_limit(tokens.split_whitespace().count());
+        for token in tokens.split_whitespace() {
+            tx.prepare_cached(DELETE_TOKEN)?.execute(params![token, size, group])?;
         }
         tx.prepare_cached(DELETE_GROUP)?.execute([group])?;
     }
@@ -314,11 +315,17 @@ SELECT group_id, size
   FROM failure_tokens
  WHERE token = ?1";
 
+const WITH_TOKEN_OF_SIZE: &str = "\
+-- failures_with_token_of_size
+SELECT group_id, size
+  FROM failure_tokens
+ WHERE token = ?1 AND size BETWEEN ?2 AND ?3";
+
 const HAS_TOKEN: &str = "\
 -- failure_has_token
 SELECT 1
   FROM failure_tokens
- WHERE token = ?1 AND group_id = ?2";
+ WHERE token = ?1 AND size = ?2 AND group_id = ?3";
 
 const COMPARED: &str = "\
 -- compared_failures
@@ -341,9 +348,10 @@ fn similar(tx: &Transaction<'_>, search: &Search, limit: usize) -> Result<Vec<Si
     let counts = how_common(tx, &search.tokens)?;
     let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
     let mut shared: HashMap<i64, (usize, usize)> = HashMap::new();
-    let mut with_token = tx.prepare_cached(WITH_TOKEN)?;
-    for token in &prefix.tokens {
-        let mut rows = with_token.query([token])?;
+    let mut with_token = tx.prepare_cached(WITH_TOKEN_OF_SIZE)?;
+    for lookup in &prefix.lookups {
+        let sizes = (sql_limit(prefix.fewest), sql_limit(lookup.most));
+        let mut rows = with_token.query(params![lookup.token, sizes.0, sizes.1])?;
         while let Some(found) = rows.next()? {
             let size = usize::from(found.get::<_, u16>(1)?);
             shared.entry(found.get(0)?).or_insert((0, size)).0 += 1;
@@ -351,7 +359,8 @@ fn similar(tx: &Transaction<'_>, search: &Search, limit: usize) -> Result<Vec<Si
     }
     let mut compared = tx.prepare_cached(COMPARED)?;
     let mut found = Vec::new();
-    for (group, _) in shared.into_iter().filter(|(_, (shared, size))| prefix.may_reach(*shared, *size)) {
+    let is_compared = |(shared, size): (usize, usize)| prefix.needed(size).is_some_and(|needed| shared >= needed);
+    for (group, _) in shared.into_iter().filter(|(_, found)| is_compared(*found)) {
         let mut rows = compared.query([group])?;
         let Some(row) = rows.next()? else { continue };
         let Some(similarity) = search.compare(&Tokens::from_stored(text(row, 0)?.split_whitespace())) else {
@@ -374,18 +383,18 @@ pub(super) fn with_all(tx: &Transaction<'_>, tokens: &Tokens) -> Result<Vec<i64>
     };
     let mut statement = tx.prepare_cached(WITH_TOKEN)?;
     let mut rows = statement.query([rarest])?;
-    let mut groups: Vec<i64> = collect(&mut rows, |found| Ok(found.get(0)?))?;
+    let mut groups: Vec<(i64, i64)> = collect(&mut rows, |found| Ok((found.get(0)?, found.get(1)?)))?;
     let mut has = tx.prepare_cached(HAS_TOKEN)?;
     for token in tokens.as_slice().iter().filter(|token| *token != rarest) {
         let mut left = Vec::with_capacity(groups.len());
-        for group in groups {
-            if has.exists(params![token, group])? {
-                left.push(group);
+        for (group, size) in groups {
+            if has.exists(params![token, size, group])? {
+                left.push((group, size));
             }
         }
         groups = left;
     }
-    Ok(groups)
+    Ok(groups.into_iter().map(|(group, _)| group).collect())
 }
 
 fn ids_with(tx: &Transaction<'_>, tokens: &Tokens) -> Result<Vec<FailureId>, StoreError> {
@@ -423,11 +432,14 @@ fn own(tx: &Transaction<'_>, id: ExecutionId) -> Result<Vec<OwnFailure>, StoreEr
     })
 }
 
+#[cfg(test)]
+mod tests;
+
 /// The statements whose plans are looked at.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 14] = [
+pub(super) const STATEMENTS: [&str; 15] = [
     COUNT_AGAIN, COUNT, FIND, FORGET, OLD, DELETE_TOKEN, DELETE_GROUP, DELETE_OF_WORKFLOWS, GROUP, HOW_COMMON,
-    WITH_TOKEN, HAS_TOKEN, COMPARED, OWN,
+    WITH_TOKEN, WITH_TOKEN_OF_SIZE, HAS_TOKEN, COMPARED, OWN,
 ];
 
 #[async_trait]

@@ -91,8 +91,8 @@ of_workflows AS (
            last_step_id = CASE WHEN excluded.last_seen_at >= w.last_seen_at THEN excluded.last_step_id
                                ELSE w.last_step_id END,
            noted_day = greatest(w.noted_day, excluded.noted_day))
-INSERT INTO failure_tokens (token, fingerprint, size)
-SELECT token, saved.fingerprint, cardinality(saved.tokens)
+INSERT INTO failure_tokens (token, size, fingerprint)
+SELECT token, cardinality(saved.tokens), saved.fingerprint
   FROM saved CROSS JOIN LATERAL unnest(saved.tokens) AS token
  WHERE saved.is_new";
 
@@ -246,18 +246,24 @@ async fn how_common(pool: &ReadPool, tokens: &Tokens) -> Result<HashMap<String, 
     Ok(counts.into_iter().collect())
 }
 
-/// What [`tracer_core::similarity::Prefix::may_reach`] says, on the index alone; what it lets through is compared.
+/// What is needed is by the number of a group's tokens; what has it is compared.
 const SIMILAR: &str = "\
 -- similar_failures
 SELECT g.fingerprint, g.tokens, g.count
   FROM (SELECT f.fingerprint
-          FROM failure_tokens AS f
-         WHERE f.token = ANY($1) AND f.size * $4::float8 <= $3::float8 + 1e-6
+          FROM unnest($1::text[], $2::smallint[]) AS l (token, most)
+         CROSS JOIN LATERAL (
+            SELECT t.fingerprint, t.size FROM failure_tokens AS t
+             WHERE t.token = l.token AND t.size >= $3 AND t.size <= l.most) AS f
          GROUP BY f.fingerprint, f.size
-        HAVING (count(*) + $2::float8) * (1 + $4::float8) + 1e-6 >= $4::float8 * ($3::float8 + f.size)) AS c
+        HAVING count(*) >= ($4::smallint[])[f.size]) AS c
   JOIN failure_groups AS g ON g.fingerprint = c.fingerprint";
 
-#[expect(clippy::cast_precision_loss, reason = "sets have at most some hundred members")]
+/// Returns a number of tokens as it is stored.
+fn size(tokens: usize) -> i16 {
+    i16::try_from(tokens).unwrap_or(i16::MAX)
+}
+
 async fn similar(
     pool: &ReadPool,
     search: &Search,
@@ -266,8 +272,10 @@ async fn similar(
     const NAME: &str = "similar_failures";
     let counts = how_common(pool, &search.tokens).await?;
     let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
-    let (left_out, asked) = (prefix.left_out as f64, prefix.asked as f64);
-    let params: [&(dyn ToSql + Sync); 4] = [&prefix.tokens, &left_out, &asked, &search.least.get()];
+    let tokens_of: Vec<&str> = prefix.lookups.iter().map(|lookup| lookup.token.as_str()).collect();
+    let most: Vec<i16> = prefix.lookups.iter().map(|lookup| size(lookup.most)).collect();
+    let needed: Vec<i16> = prefix.needed_by_size().iter().map(|needed| size(*needed)).collect();
+    let params: [&(dyn ToSql + Sync); 4] = [&tokens_of, &most, &size(prefix.fewest), &needed];
     let rows = pool.query(NAME, SIMILAR, &params).await?;
     let compared = all(NAME, &rows, |found| {
         let similarity = search.compare(&tokens(found)?);
@@ -292,7 +300,8 @@ const WITH_ALL: &str = "\
 SELECT f.fingerprint
   FROM failure_tokens AS f
  WHERE f.token = $1
-   AND (SELECT count(*) FROM failure_tokens AS o WHERE o.token = ANY($2) AND o.fingerprint = f.fingerprint) = $3
+   AND (SELECT count(*) FROM failure_tokens AS o
+         WHERE o.token = ANY($2) AND o.size = f.size AND o.fingerprint = f.fingerprint) = $3
  ORDER BY f.fingerprint";
 
 /// Returns the groups that have all of these tokens: those of the rarest one that have the others too.

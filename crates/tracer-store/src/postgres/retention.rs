@@ -205,7 +205,7 @@ WITH portion AS MATERIALIZED (
      ORDER BY noted_day LIMIT $2 FOR UPDATE SKIP LOCKED),
 words AS (
     DELETE FROM failure_tokens AS f USING portion AS p CROSS JOIN LATERAL unnest(p.tokens) AS word (token)
-     WHERE f.token = word.token AND f.fingerprint = p.fingerprint)
+     WHERE f.token = word.token AND f.size = cardinality(p.tokens) AND f.fingerprint = p.fingerprint)
 DELETE FROM failure_groups AS g USING portion AS p WHERE g.fingerprint = p.fingerprint";
     in_portions(client, PRUNE_OF_WORKFLOWS, before).await?;
     in_portions(client, PRUNE, before).await

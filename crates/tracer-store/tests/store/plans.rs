@@ -5,6 +5,7 @@
 //! show.
 
 mod alerts;
+mod failures;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -428,7 +428,8 @@ pub async fn failures_are_forgotten_with_their_executions_and_groups_later(lab: 
     assert_eq!(similar.len(), 0, "its words are gone");
     assert_eq!(lab.store().failures_with(&Tokens::of("disk")).await.expect("an answer"), []);
     // The same failure is a new group.
-    fails(&lab, new, "disk full").await;
+    let again = lab.start("other").await;
+    fails(&lab, again, "disk full").await;
     assert_eq!(shown(&lab).await, ["1 × disk full", "2 × no route"]);
     let pruned = lab.store().prune(lab.now(), usual).await.expect("pruned");
     assert_eq!(pruned.failure_groups, 0, "there is nothing left to remove");
