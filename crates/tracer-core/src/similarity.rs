@@ -79,28 +79,32 @@ impl Tokens {
     /// Returns how many both have.
     #[must_use]
     pub fn shared(&self, other: &Self) -> usize {
-        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
-        let mut shared = 0;
-        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
-            let order = our.cmp(their);
-            shared += usize::from(order.is_eq());
-            if order.is_le() {
-                ours.next();
-            }
-            if order.is_ge() {
-                theirs.next();
-            }
+        self.shared_with(other.0.iter().map(String::as_str)).0
+    }
+
+    /// Returns how many of some tokens, sorted and each once, are among these, and how many there are.
+    fn shared_with<'a>(&self, sorted: impl Iterator<Item = &'a str>) -> (usize, usize) {
+        let mut ours = self.0.iter().peekable();
+        let (mut shared, mut all) = (0, 0);
+        for their in sorted {
+            all += 1;
+            while ours.next_if(|our| our.as_str() < their).is_some() {}
+            shared += usize::from(ours.next_if(|our| our.as_str() == their).is_some());
         }
-        shared
+        (shared, all)
     }
 
     /// Returns the Jaccard similarity, |A∩B| / |A∪B|: 1 of equal sets, 0 of sets that share nothing. Two empty sets
     /// are equal.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "sets have at most some hundred members")]
     pub fn similarity(&self, other: &Self) -> f64 {
-        let shared = self.shared(other);
-        let all = self.len() + other.len() - shared;
+        self.similarity_of(other.0.iter().map(String::as_str))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sets have at most some hundred members")]
+    fn similarity_of<'a>(&self, sorted: impl Iterator<Item = &'a str>) -> f64 {
+        let (shared, theirs) = self.shared_with(sorted);
+        let all = self.len() + theirs - shared;
         if all == 0 { 1.0 } else { shared as f64 / all as f64 }
     }
 

@@ -6,6 +6,7 @@
 mod cluster;
 mod connection;
 mod contract;
+mod failures;
 mod history;
 mod interrupt;
 mod limits;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use crate::failures::Failures;
 use crate::history::History;
 use crate::memory::Memory;
 use crate::rest::Rest;
@@ -46,6 +48,8 @@ enum What {
     Memory,
     /// The watchdog's query, and the time to its verdicts, with a long history and many running steps
     Watch,
+    /// Finding failures that are alike among many, and whether all of them are found
+    Failures,
     /// How long the service takes from its start until it is ready
     Start,
     /// All of these
@@ -77,6 +81,9 @@ struct Arguments {
     /// Steps in the long history
     #[arg(long, default_value_t = 1_000_000)]
     steps: u64,
+    /// Failures stored, for `failures`
+    #[arg(long, default_value_t = 1_000_000)]
+    failures: u64,
     /// Running steps beside it, for `watch`
     #[arg(long, default_value_t = 100_000)]
     running: u64,
@@ -162,6 +169,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
         few: arguments.few,
         length: rest.length,
     };
+    let failures = Failures { place, failures: arguments.failures };
     for store in arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]) {
         match arguments.what {
             What::Rest => rest.run(store, table)?,
@@ -169,6 +177,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
             What::Stats => History { stats_only: true, ..history }.run(store, table)?,
             What::Memory => memory.run(store, table)?,
             What::Watch => watch.run(store, table)?,
+            What::Failures => failures.run(store, table)?,
             What::Start => start::run(place, store, table)?,
             What::All => {
                 rest.run(store, table)?;
@@ -176,6 +185,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
                 memory.run(store, table)?;
                 history.run(store, table)?;
                 watch.run(store, table)?;
+                failures.run(store, table)?;
             }
         }
     }

@@ -24,6 +24,8 @@ use crate::limits;
 
 /// What is lost by computing in binary fractions is less; what is let through by it is compared exactly.
 const SLACK: f64 = 1e-9;
+/// What is looked for first.
+const STRICT: MinSimilarity = MinSimilarity(0.6);
 /// So many groups are read and compared sooner than another token is looked up, to have fewer.
 const FEW: u64 = 1_000;
 
@@ -92,8 +94,9 @@ impl Search {
             self.tokens.as_slice().iter().map(|token| (groups_with(token), token)).collect();
         tokens.sort_unstable();
         let prefix = self.prefix_for(&tokens, 1);
-        let looked_up = tokens.iter().take(prefix.lookups.len());
-        let groups = looked_up.fold(0_u64, |sum, (groups, _)| sum.saturating_add(*groups));
+        // What is looked up for smaller groups only leads to few of them.
+        let looked_up = tokens.iter().zip(&prefix.lookups).filter(|(_, lookup)| lookup.most >= self.tokens.len());
+        let groups = looked_up.fold(0_u64, |sum, ((groups, _), _)| sum.saturating_add(*groups));
         if groups > FEW { self.prefix_for(&tokens, 2) } else { prefix }
     }
 
@@ -112,11 +115,18 @@ impl Search {
         Prefix { lookups: lookups.collect(), fewest, needed: (0..=most).map(needed).collect() }
     }
 
-    /// Returns the similarity of a group, if it is enough.
+    /// Returns the similarity of a group, if it is enough; its tokens are sorted, each once, as they are stored.
     #[must_use]
-    pub fn compare(&self, group: &Tokens) -> Option<f64> {
-        let similarity = self.tokens.similarity(group);
+    pub fn compare<'a>(&self, sorted: impl Iterator<Item = &'a str>) -> Option<f64> {
+        let similarity = self.tokens.similarity_of(sorted);
         (similarity >= self.least.get()).then_some(similarity)
+    }
+
+    /// Returns this search for what is most similar, and then as it is: where the first one finds as many as are wanted,
+    /// there are none better, and the masses that are a little similar need not be looked at.
+    pub fn stages(&self) -> impl Iterator<Item = Self> + '_ {
+        let strict = (self.least < STRICT).then_some(STRICT);
+        strict.into_iter().chain([self.least]).map(|least| Self { tokens: self.tokens.clone(), least })
     }
 }
 

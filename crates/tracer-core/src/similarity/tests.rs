@@ -154,7 +154,7 @@ proptest! {
     fn no_similar_group_is_passed_over(groups in prop::collection::vec(sets(), 0..40), tokens in sets(), least in 0.3_f64..=1.0, counts in prop::collection::vec(0_u64..500, 30)) {
         let search = Search { tokens, least: MinSimilarity::new(least).unwrap() };
         let prefix = search.prefix(|token| counts[token[1..].parse::<usize>().unwrap()]);
-        for group in groups.iter().filter(|group| !group.is_empty() && search.compare(group).is_some()) {
+        for group in groups.iter().filter(|group| !group.is_empty() && search.compare(group.as_slice().iter().map(String::as_str)).is_some()) {
             let has = |lookup: &&Lookup| lookup.most >= group.len() && group.as_slice().contains(&lookup.token);
             let shared = prefix.lookups.iter().filter(has).count();
             prop_assert!(prefix.needed(group.len()).is_some_and(|needed| needed > 0 && shared >= needed), "{:?}", group);

@@ -344,35 +344,56 @@ fn how_common(tx: &Transaction<'_>, tokens: &Tokens) -> Result<HashMap<String, u
     Ok(counts)
 }
 
+/// A group as it is ranked: how often it was seen, and which it is.
+type Ranked = (u64, FailureId);
+
 fn similar(tx: &Transaction<'_>, search: &Search, limit: usize) -> Result<Vec<SimilarGroup>, StoreError> {
     let counts = how_common(tx, &search.tokens)?;
-    let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
-    let mut shared: HashMap<i64, (usize, usize)> = HashMap::new();
-    let mut with_token = tx.prepare_cached(WITH_TOKEN_OF_SIZE)?;
-    for lookup in &prefix.lookups {
-        let sizes = (sql_limit(prefix.fewest), sql_limit(lookup.most));
-        let mut rows = with_token.query(params![lookup.token, sizes.0, sizes.1])?;
-        while let Some(found) = rows.next()? {
-            let size = usize::from(found.get::<_, u16>(1)?);
-            shared.entry(found.get(0)?).or_insert((0, size)).0 += 1;
-        }
-    }
-    let mut compared = tx.prepare_cached(COMPARED)?;
     let mut found = Vec::new();
-    let is_compared = |(shared, size): (usize, usize)| prefix.needed(size).is_some_and(|needed| shared >= needed);
-    for (group, _) in shared.into_iter().filter(|(_, found)| is_compared(*found)) {
-        let mut rows = compared.query([group])?;
-        let Some(row) = rows.next()? else { continue };
-        let Some(similarity) = search.compare(&Tokens::from_stored(text(row, 0)?.split_whitespace())) else {
-            continue;
-        };
-        found.push((similarity, (count(row, 1)?, FailureId::from_bytes(row.get(2)?))));
+    for stage in search.stages() {
+        found = alike(tx, &stage, &counts)?;
+        if found.len() >= limit {
+            break;
+        }
     }
     let mut similar = Vec::new();
     for (similarity, (_, id)) in best(found, limit, |group| *group) {
         similar.extend(one_group(tx, id)?.map(|group| SimilarGroup { similarity, group }));
     }
     Ok(similar)
+}
+
+/// Returns every group that is similar enough.
+fn alike(
+    tx: &Transaction<'_>,
+    search: &Search,
+    counts: &HashMap<String, u64>,
+) -> Result<Vec<(f64, Ranked)>, StoreError> {
+    let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
+    let mut having: Vec<(i64, u16)> = Vec::new();
+    let mut with_token = tx.prepare_cached(WITH_TOKEN_OF_SIZE)?;
+    for lookup in &prefix.lookups {
+        let sizes = (sql_limit(prefix.fewest), sql_limit(lookup.most));
+        let mut rows = with_token.query(params![lookup.token, sizes.0, sizes.1])?;
+        while let Some(found) = rows.next()? {
+            having.push((found.get(0)?, found.get(1)?));
+        }
+    }
+    having.sort_unstable();
+    let mut compared = tx.prepare_cached(COMPARED)?;
+    let mut found = Vec::new();
+    for same in having.chunk_by(|one, next| one == next) {
+        let Some((group, size)) = same.first() else { continue };
+        if prefix.needed(usize::from(*size)).is_none_or(|needed| same.len() < needed) {
+            continue;
+        }
+        let mut rows = compared.query([group])?;
+        let Some(row) = rows.next()? else { continue };
+        if let Some(similarity) = search.compare(text(row, 0)?.split_whitespace()) {
+            found.push((similarity, (count(row, 1)?, FailureId::from_bytes(row.get(2)?))));
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the numbers of the groups that have all of these tokens: those of the rarest one that have the others too.

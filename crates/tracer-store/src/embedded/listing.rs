@@ -292,8 +292,9 @@ impl Query {
             outer.and("correlation_id = ?", id.as_str().to_owned());
         }
         if let Some(groups) = failures.filter(|_| lead.index != Index::Failure) {
+            // The failures of an execution are few, and the groups may be many: each failure is looked up among these.
             let condition = "EXISTS (SELECT 1 FROM execution_failures AS f WHERE f.execution_id = id \
-                             AND f.group_id IN (SELECT value FROM json_each(?)))";
+                             AND +f.group_id IN (SELECT value FROM json_each(?)))";
             outer.and(condition, groups.to_owned());
         }
         let from = lead.index.from();
@@ -474,7 +475,7 @@ mod tests {
             .collect();
         let expected = [
         "SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SEARCH f USING COVERING INDEX execution_failures_of_group (group_id=?); LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
-        "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=? AND group_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
+        "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
     ];
         assert_eq!(plans, expected);
     }

@@ -264,28 +264,22 @@ fn size(tokens: usize) -> i16 {
     i16::try_from(tokens).unwrap_or(i16::MAX)
 }
 
+/// A group as it is ranked: how often it was seen, and which it is.
+type Ranked = (u64, FailureId);
+
 async fn similar(
     pool: &ReadPool,
     search: &Search,
     limit: usize,
 ) -> Result<Vec<SimilarGroup>, RepositoryError> {
-    const NAME: &str = "similar_failures";
     let counts = how_common(pool, &search.tokens).await?;
-    let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
-    let tokens_of: Vec<&str> = prefix.lookups.iter().map(|lookup| lookup.token.as_str()).collect();
-    let most: Vec<i16> = prefix.lookups.iter().map(|lookup| size(lookup.most)).collect();
-    let needed: Vec<i16> = prefix.needed_by_size().iter().map(|needed| size(*needed)).collect();
-    let params: [&(dyn ToSql + Sync); 4] = [&tokens_of, &most, &size(prefix.fewest), &needed];
-    let rows = pool.query(NAME, SIMILAR, &params).await?;
-    let compared = all(NAME, &rows, |found| {
-        let similarity = search.compare(&tokens(found)?);
-        Ok(similarity.map(|similarity| Ok((similarity, (row::count(found, "count")?, fingerprint(found)?)))))
-    })?;
-    let found: Vec<(f64, (u64, FailureId))> = compared
-        .into_iter()
-        .flatten()
-        .collect::<Result<_, StoreError>>()
-        .map_err(|error| error.into_repository(NAME))?;
+    let mut found = Vec::new();
+    for stage in search.stages() {
+        found = alike(pool, &stage, &counts).await?;
+        if found.len() >= limit {
+            break;
+        }
+    }
     let found = best(found, limit, |group| *group);
     let ids: Vec<FailureId> = found.iter().map(|(_, (_, id))| *id).collect();
     let mut groups = by_ids(pool, &ids).await?;
@@ -293,6 +287,27 @@ async fn similar(
         Some(SimilarGroup { similarity, group: groups.remove(&id)? })
     });
     Ok(shown.collect())
+}
+
+/// Returns every group that is similar enough.
+async fn alike(
+    pool: &ReadPool,
+    search: &Search,
+    counts: &HashMap<String, u64>,
+) -> Result<Vec<(f64, Ranked)>, RepositoryError> {
+    const NAME: &str = "similar_failures";
+    let prefix = search.prefix(|token| counts.get(token).copied().unwrap_or(0));
+    let tokens: Vec<&str> = prefix.lookups.iter().map(|lookup| lookup.token.as_str()).collect();
+    let most: Vec<i16> = prefix.lookups.iter().map(|lookup| size(lookup.most)).collect();
+    let needed: Vec<i16> = prefix.needed_by_size().iter().map(|needed| size(*needed)).collect();
+    let params: [&(dyn ToSql + Sync); 4] = [&tokens, &most, &size(prefix.fewest), &needed];
+    let rows = pool.query(NAME, SIMILAR, &params).await?;
+    let compared = all(NAME, &rows, |found| {
+        let tokens: Vec<&str> = row::get(found, "tokens")?;
+        let ranked = (row::count(found, "count")?, fingerprint(found)?);
+        Ok(search.compare(tokens.into_iter()).map(|similarity| (similarity, ranked)))
+    })?;
+    Ok(compared.into_iter().flatten().collect())
 }
 
 const WITH_ALL: &str = "\

@@ -60,7 +60,7 @@ proptest! {
         let own = groups.first().map(|(tokens, _)| tokens.clone());
         for tokens in asked.into_iter().chain(own) {
             let search = Search { tokens, least: MinSimilarity::new(least).unwrap() };
-            let alike = all.iter().map(|(id, (tokens, count))| (search.compare(tokens), (*count, *id)));
+            let alike = all.iter().map(|(id, (tokens, count))| (search.compare(tokens.as_slice().iter().map(String::as_str)), (*count, *id)));
             let alike = alike.filter_map(|(similarity, group)| Some((similarity?, group))).collect();
             let expected = best(alike, 20, |group| *group);
             let found = similar(&tx, &search, 20).unwrap();
