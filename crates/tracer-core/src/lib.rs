@@ -14,6 +14,7 @@ pub mod eta;
 pub mod event;
 pub mod execution;
 pub mod failure;
+pub mod failures;
 pub mod features;
 pub mod ids;
 pub mod incident;
@@ -27,6 +28,7 @@ pub mod record;
 pub mod repository;
 pub mod routing;
 pub mod services;
+pub mod similarity;
 pub mod span;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]

@@ -130,3 +130,15 @@ pub const JAEGER_LOOKED_AT: usize = 2_000;
 pub const JAEGER_STEPS_LOOKED_AT: usize = 100_000;
 /// Most spans, or log records, in one OTLP export.
 pub const OTLP_SPANS: usize = 65_536;
+/// Most distinct words that a failure is told by: the first ones of its type and message.
+pub const FAILURE_TOKENS: usize = 128;
+/// Most Unicode scalars of such a word; what is longer is cut.
+pub const FAILURE_TOKEN_CHARS: usize = 64;
+/// Bytes of the first message of a group of failures that are kept with it; what is longer is cut.
+pub const FAILURE_SAMPLE_BYTES: usize = 1024;
+/// Most groups that the failures of one execution are looked up by, those of most failures first.
+pub const FAILURES_PER_EXECUTION: usize = 20;
+/// The least similarity of failures that can be asked for.
+pub const MIN_SIMILARITY: f64 = 0.3;
+/// Most bytes of an error that is searched for.
+pub const SEARCH_BYTES: usize = 8 * 1024;

@@ -17,6 +17,7 @@ use crate::detect::{Bottleneck, Severity};
 use crate::eta::PastRun;
 use crate::event::WorkflowEvent;
 use crate::execution::{Execution, ExecutionStatus};
+use crate::failures::FailureRepository;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::live::ChangeFeed;
@@ -24,6 +25,7 @@ use crate::name::{CorrelationId, StepName, WorkflowName};
 use crate::outbox::{IncidentRepository, Outbox};
 use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
 use crate::services::ServiceRepository;
+use crate::similarity::ErrorWords;
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
 
@@ -75,6 +77,8 @@ pub struct ExecutionFilter {
     pub bottleneck: Option<Severity>,
     /// With these attributes: a value matches a text, a number or a truth value written like it.
     pub attributes: Vec<(String, String)>,
+    /// With a failure, of its own or of a step, that has all of these words.
+    pub error: Option<ErrorWords>,
 }
 
 /// Where a listing of executions, newest start first, goes on: behind this one.
@@ -218,7 +222,8 @@ pub struct Retention {
     /// which its window may reach back to, are kept in any case.
     pub aggregates: Micros,
     // Incidents that are resolved, with their histories and what was told of them, are kept as aggregates are,
-    // by when they ended; settled notifications of others as detail is.
+    // by when they ended; settled notifications of others as detail is. Groups of failures go once none was recorded
+    // for the time that aggregates are kept; in which executions they were, with these.
 }
 
 /// What retention removed.
@@ -236,6 +241,8 @@ pub struct Pruned {
     pub incidents: u64,
     /// Notifications that were sent, refused or dropped.
     pub notifications: u64,
+    /// Groups of failures that were not seen for long.
+    pub failure_groups: u64,
 }
 
 /// What runs and is to be looked at: its `judge_at` has come.
@@ -329,6 +336,7 @@ pub trait Upkeep: Send + Sync {
 pub trait Repository:
     ExecutionRepository
     + BaselineRepository
+    + FailureRepository
     + IncidentRepository
     + Outbox
     + ServiceRepository

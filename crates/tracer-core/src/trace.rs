@@ -116,6 +116,10 @@ impl Trace {
         if !self.born_of_spans {
             return Place::Step;
         }
+        if self.settled && self.ended_by_root {
+            // It has entered histories under its name, and as a whole: both stay.
+            return if self.is_root(span.id) { Place::Root { demoted: None } } else { Place::Step };
+        }
         if self.first.as_ref().is_none_or(|first| first.named.yields_to(span)) {
             let service = service_of(span).map(str::to_owned);
             let named = Named::by(span, made_name(span));

@@ -6,6 +6,7 @@
 mod cluster;
 mod connection;
 mod contract;
+mod failures;
 mod history;
 mod interrupt;
 mod limits;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use crate::failures::Failures;
 use crate::history::History;
 use crate::live::Live;
 use crate::memory::Memory;
@@ -54,6 +56,8 @@ enum What {
     Watch,
     /// What a thousand listeners of the live stream cost, and whether each hears everything
     Live,
+    /// Finding failures that are alike among many, and whether all of them are found
+    Failures,
     /// How long the service takes from its start until it is ready
     Start,
     /// All of these
@@ -85,6 +89,9 @@ struct Arguments {
     /// Steps in the long history
     #[arg(long, default_value_t = 1_000_000)]
     steps: u64,
+    /// Failures stored, for `failures`
+    #[arg(long, default_value_t = 1_000_000)]
+    failures: u64,
     /// Running steps beside it, for `watch`
     #[arg(long, default_value_t = 100_000)]
     running: u64,
@@ -172,6 +179,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
         length: rest.length,
     };
     let live = Live { place, length: rest.length };
+    let failures = Failures { place, failures: arguments.failures };
     for store in arguments.store.map_or_else(|| vec![Store::Embedded, Store::Postgres], |store| vec![store]) {
         match arguments.what {
             What::Rest => rest.run(store, table)?,
@@ -181,6 +189,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
             What::Otlp => otlp.run(store, table)?,
             What::Watch => watch.run(store, table)?,
             What::Live => live.run(store, table)?,
+            What::Failures => failures.run(store, table)?,
             What::Start => start::run(place, store, table)?,
             What::All => {
                 rest.run(store, table)?;
@@ -190,6 +199,7 @@ fn measure(arguments: &Arguments, place: &Place, table: &mut Table) -> Result<()
                 history.run(store, table)?;
                 watch.run(store, table)?;
                 live.run(store, table)?;
+                failures.run(store, table)?;
             }
         }
     }

@@ -5,10 +5,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tracer_core::failures::GroupCursor;
 use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::incident::IncidentId;
 use tracer_core::name::WorkflowName;
 use tracer_core::repository::{ExecutionCursor, StepCursor};
+use tracer_core::similarity::FailureId;
 use tracer_core::time::Timestamp;
 
 use crate::error::ApiError;
@@ -95,6 +97,19 @@ impl Place for StepCursor {
     }
 }
 
+impl Place for GroupCursor {
+    const LISTING: u8 = b'f';
+
+    fn to_bytes(&self) -> Vec<u8> {
+        [&self.last_seen_at.as_micros().to_be_bytes()[..], &self.id.to_bytes()[..]].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (time, id) = bytes.split_first_chunk()?;
+        Some(Self { last_seen_at: time_of(*time)?, id: FailureId::from_bytes(id.try_into().ok()?) })
+    }
+}
+
 impl Place for IncidentId {
     const LISTING: u8 = b'i';
 
@@ -161,6 +176,8 @@ mod tests {
             let place = ExecutionCursor { started_at, id: ExecutionId::from_u128(execution).unwrap() };
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
             let place = StepCursor { started_at, id: StepId::from_u64(step).unwrap() };
+            prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
+            let place = GroupCursor { last_seen_at: started_at, id: FailureId::from_bytes(execution.to_be_bytes()) };
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));
             let place = IncidentId::from_bytes(execution.to_be_bytes());
             prop_assert_eq!(read(Some(&write(&place))).unwrap(), Some(place));

@@ -31,6 +31,7 @@ const OPENAPI: &str = "/openapi.json";
     tags(
         (name = "record", description = "Record executions and their steps."),
         (name = "ask", description = "Ask what happened, and what is slow."),
+        (name = "failures", description = "See what failed, and what failed like it."),
         (name = "incidents", description = "See what is wrong, and say what becomes of it."),
         (name = "jaeger", description = "Ask as Jaeger is asked: for Grafana, and for Jaeger's own page."),
         (name = "operate", description = "Watch over the service.")

@@ -9,6 +9,7 @@ mod cursor;
 pub mod docs;
 mod eta;
 mod events;
+mod failures;
 mod fields;
 pub mod gate;
 mod head;

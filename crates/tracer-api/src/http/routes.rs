@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, events, health, import, incidents, jaeger, simulate, stats, steps, workflows};
+use super::{eta, events, failures, health, import, incidents, jaeger, simulate, stats, steps, workflows};
 use crate::live;
 use crate::otlp;
 use crate::state::AppState;
@@ -17,6 +17,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         steps::routes(config);
         events::routes(config);
         eta::routes(config);
+        failures::routes(config);
         stats::routes(config);
         simulate::routes(config);
         import::routes(config);

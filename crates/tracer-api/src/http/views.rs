@@ -7,6 +7,7 @@
 pub(super) mod eta;
 mod event;
 mod execution;
+mod failure;
 mod incident;
 mod regression;
 mod span;
@@ -23,6 +24,10 @@ pub use event::{EventRecordedView, EventView, EventsView};
 pub use execution::{
     BottlenecksView, ExecutionDetailView, ExecutionEndedView, ExecutionStartedView, ExecutionView,
     ExecutionsView, ImportedView, SimulatedView, root_of,
+};
+pub use failure::{
+    FailureGroupView, FailuresView, OwnFailureView, SimilarFailureView, SimilarFailuresView,
+    SimilarToExecutionView,
 };
 pub use incident::{
     AcknowledgedView, FailureRateView, FindingView, HistoryEntryView, IncidentDetailView, IncidentView,

@@ -20,7 +20,7 @@ use tracer_core::time::Timestamp;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub(super) use self::list::{page_rows, severity};
+pub(super) use self::list::{instant, page_rows, severity};
 use super::body::{Body, RequestBody};
 use super::checks::{Checks, Reported};
 use super::events::EventPlace;

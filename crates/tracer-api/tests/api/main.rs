@@ -7,6 +7,7 @@ mod errors;
 mod eta;
 mod events;
 mod export;
+mod failures;
 mod fake_collector;
 mod fake_slack;
 mod full_queue;

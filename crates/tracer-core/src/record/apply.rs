@@ -9,6 +9,7 @@ use super::command::{
     StartExecution, StartStep,
 };
 use super::events::record_event;
+use super::failures::{Failed, note_failure};
 use super::judging::{Finish, finish, write_history};
 use super::needs::{key_of, sample_time};
 use super::outcome::{
@@ -327,6 +328,11 @@ fn close_execution(
     let worst = bottlenecks.iter().map(|step| step.bottleneck.severity).max();
     write_end(end, times, closing.completed, worst, set);
     learn_total(policy, (end.id, end.status), workflow, times, telling, now, set);
+    if matches!(end.status, ExecutionStatus::Failed | ExecutionStatus::TimedOut) {
+        let failure = end.failure.as_ref();
+        let failed = Failed { execution: end.id, step: None, failure, ended_at: times.ended_at };
+        note_failure(set, &failed, now);
+    }
     settle_with_its_end(policy, end.id, now, set);
     let ended = ExecutionEnded {
         id: end.id,

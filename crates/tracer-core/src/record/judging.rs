@@ -5,6 +5,7 @@
 
 use super::alerting::{self, EndedStep, Telling, Told};
 use super::command::Completion;
+use super::failures::{Failed, note_failure};
 use super::needs::{key_of, sample_time};
 use super::working_set::WorkingSet;
 use crate::baseline::{Ending, Explained, Learned, Sample, Segment, ShiftRule};
@@ -102,6 +103,11 @@ pub(super) fn finish(
     }
     if let Some(bottleneck) = &step.bottleneck {
         worsen(step.execution, bottleneck.severity, set);
+    }
+    if step.status == StepStatus::Failed {
+        let (failure, ended_at) = (step.failure.as_ref(), finish.times.ended_at);
+        let failed = Failed { execution: step.execution, step: Some(step.id), failure, ended_at };
+        note_failure(set, &failed, now);
     }
     regression
 }

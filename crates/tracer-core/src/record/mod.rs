@@ -19,6 +19,7 @@ mod apply;
 mod changes;
 mod command;
 mod events;
+mod failures;
 mod incident_needs;
 mod judging;
 mod needs;

@@ -13,6 +13,7 @@ use super::alerting::Telling;
 use super::apply::{ended_step, fresh, repeated};
 use super::changes;
 use super::command::RecordSpans;
+use super::failures::{Failed, note_failure};
 use super::judging::{Finish, finish, judge_early};
 use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, Outcome, SpansRecorded};
 use super::services;
@@ -78,8 +79,9 @@ fn record_trace(
     for span in steps {
         taken.extend(take_step(policy, id, span, &mut trace, now, set, told));
     }
-    let root_changed =
-        before.as_ref().map(|before| &before.root) != Some(&trace.root) && trace.root.is_some();
+    let before = before.as_deref();
+    let root_changed = trace.root.is_some() && before.is_none_or(|before| before.root != trace.root);
+    let first_changed = before.is_none_or(|before| before.first != trace.first);
     told.spans += u64::try_from(taken.len()).unwrap_or(u64::MAX) + u64::from(root_changed);
     if taken.is_empty() && !root_changed && !is_new {
         // Nothing but what is known; that a client sends it again is no sign of life.
@@ -95,9 +97,9 @@ fn record_trace(
     } else {
         hear_from(policy, id, now, set);
     }
-    write(id, trace, root_changed, set);
+    write(id, trace, root_changed || first_changed, set);
     services::hear(id, places, &spans.spans, set);
-    if root_changed && is_learnt_late(id, set) {
+    if !ended_before && is_learnt_late(id, set) {
         learn_end(policy, id, now, set);
     }
 }
@@ -106,6 +108,8 @@ fn record_trace(
 fn tell_end(trace: &Trace, id: ExecutionId, now: Timestamp, set: &mut WorkingSet, told: &mut SpansRecorded) {
     let Some(ended) = stored_end(id, set) else { return };
     let failure = trace.root.as_ref().and_then(|root| root.end.as_ref()?.failure.as_ref());
+    let failed = Failed { execution: id, step: None, failure, ended_at: ended.ended_at };
+    note_failure(set, &failed, now);
     changes::execution_ended(&ended, failure, set.changes.len(), now, set);
     told.ended.push(ended);
 }
@@ -198,6 +202,7 @@ fn take_step(
     };
     let written = if replaced.is_some() { Written::Update } else { Written::Insert };
     let waited = replaced.is_some_and(|step| step.by_trace);
+    let had_failed = replaced.is_some_and(|step| step.status == StepStatus::Failed);
     let mut step = step_of(id, span, replaced, now);
     let mark = set.changes.len();
     let workflow = set.executions.get(&id)?.workflow.clone();
@@ -221,6 +226,11 @@ fn take_step(
             step.failure.clone_from(&end.failure);
             step.judge_at = None;
             step.by_trace = true;
+            if step.status == StepStatus::Failed && !had_failed {
+                let (failure, ended_at) = (end.failure.as_ref(), times.ended_at);
+                let failed = Failed { execution: id, step: Some(span.id), failure, ended_at };
+                note_failure(set, &failed, now);
+            }
             if trace.is_named() && end.status.is_judged() {
                 judge_early(policy, &workflow, &mut step, &finished(end, times), now, set);
             }

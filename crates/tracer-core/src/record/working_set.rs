@@ -12,6 +12,7 @@ use crate::detect::{Bottleneck, Severity};
 use crate::event::{EventId, WorkflowEvent};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::failure::Failure;
+use crate::failures::NewFailure;
 use crate::features::Features;
 use crate::ids::{ExecutionId, StepId};
 use crate::incident::{Alarm, Fingerprint, HistoryEntry, Incident, IncidentId};
@@ -19,6 +20,7 @@ use crate::live::Change;
 use crate::name::{Version, WorkflowName};
 use crate::payload::Payload;
 use crate::routing::NewNotification;
+use crate::similarity::FailureId;
 use crate::step::Step;
 use crate::time::{Day, Micros, Timestamp};
 use crate::trace::Trace;
@@ -205,6 +207,8 @@ pub struct WorkingSet {
     pub new_events: BTreeMap<(ExecutionId, u32), WorkflowEvent>,
     /// To tell whoever watches, in the order in which it happened; kept for a short while only.
     pub changes: Vec<Change>,
+    /// To count, last of all: failures, by execution and what they are.
+    pub new_failures: BTreeMap<(ExecutionId, FailureId), NewFailure>,
 }
 
 /// How long an `Idempotency-Key` holds: 24 hours.

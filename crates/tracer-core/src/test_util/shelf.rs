@@ -23,6 +23,7 @@ use crate::record::{
     apply, segment_needs,
 };
 use crate::routing::NewNotification;
+use crate::similarity::FailureId;
 use crate::step::{Step, StepStatus};
 use crate::time::Day;
 
@@ -53,6 +54,8 @@ pub struct Shelf {
     pub events: BTreeMap<(ExecutionId, u32), WorkflowEvent>,
     /// What whoever watches is told.
     pub changes: Vec<Change>,
+    /// How many failures of an execution belong to a group.
+    pub failures: BTreeMap<(ExecutionId, FailureId), u64>,
 }
 
 impl Shelf {
@@ -257,6 +260,10 @@ impl Shelf {
             assert!(self.events.insert(key, event).is_none(), "{key:?} is inserted twice");
         }
         self.changes.extend(set.changes);
+        for (key, failure) in set.new_failures {
+            let is_first = !self.failures.contains_key(&key);
+            *self.failures.entry(key).or_default() += failure.times(is_first);
+        }
         self.segments.extend(set.written_segments.iter().map(|(key, segment)| (*key, segment.encode())));
     }
 }

@@ -12,16 +12,27 @@ use rusqlite::{Transaction, params_from_iter};
 use tracer_core::attributes::Attributes;
 use tracer_core::detect::Severity;
 use tracer_core::execution::{Execution, ExecutionStatus};
+use tracer_core::failure::Failure;
 use tracer_core::name::WorkflowName;
 use tracer_core::repository::{ExecutionCursor, ExecutionFilter};
+use tracer_core::similarity::{ErrorWords, holds};
 
 use super::error::StoreError;
-use super::{attributes, row};
+use super::{attributes, failures, row};
 
 const SELECT: &str = concat!("-- executions\nSELECT ", row::execution_columns!());
 
+const ERRORS: &str = "\
+-- errors_of_steps
+SELECT error
+  FROM workflow_steps
+ WHERE execution_id = ?1 AND error IS NOT NULL";
+
 /// So many executions are read and sorted rather than walking past others in search of them.
 const FEW: usize = 1_000;
+/// As [`FEW`], where walking past others means a look at the failures of each: at a million executions, reading so
+/// many costs what walking to a hundred among them does.
+const FEW_FAILURES: usize = 10_000;
 
 /// Returns the executions that pass the filter, behind `after`.
 pub(super) fn executions(
@@ -30,13 +41,21 @@ pub(super) fn executions(
     after: Option<ExecutionCursor>,
     limit: usize,
 ) -> Result<Vec<Execution>, StoreError> {
+    let failures = match &filter.error {
+        None => None,
+        Some(words) => match failures::with_all(tx, words.tokens())?.as_slice() {
+            [] => return Ok(Vec::new()),
+            groups => Some(serde_json::to_string(groups)?),
+        },
+    };
+    let failures = failures.as_deref();
     let Some(least) = filter.bottleneck else {
-        return select(tx, filter, None, after, limit);
+        return select(tx, filter, failures, None, after, limit);
     };
     // The index has the executions of each severity, newest first: the page is the newest of both.
     let mut found = Vec::new();
     for severity in [Severity::Warning, Severity::Critical].into_iter().filter(|s| *s >= least) {
-        found.extend(select(tx, filter, Some(severity), after, limit)?);
+        found.extend(select(tx, filter, failures, Some(severity), after, limit)?);
     }
     found.sort_by_key(|execution| std::cmp::Reverse((execution.started_at, execution.id)));
     found.truncate(limit);
@@ -65,6 +84,7 @@ enum Index {
     Bottleneck,
     Workflow,
     Duration,
+    Failure,
 }
 
 impl Index {
@@ -80,6 +100,8 @@ impl Index {
             Self::Bottleneck => "workflow_executions INDEXED BY workflow_executions_bottleneck",
             Self::Workflow => "workflow_executions INDEXED BY workflow_executions_workflow",
             Self::Duration => "workflow_executions INDEXED BY workflow_executions_duration",
+            // By the primary key.
+            Self::Failure => "workflow_executions",
         }
     }
 
@@ -87,6 +109,8 @@ impl Index {
     const fn keys(self) -> [&'static str; 2] {
         match self {
             Self::Attribute => ["at", "id"],
+            // No index by start is to be walked for it.
+            Self::Failure => ["+started_at", "execution_id"],
             Self::Started
             | Self::Correlation
             | Self::Running
@@ -100,7 +124,7 @@ impl Index {
 
     /// Whether it gives the newest first.
     const fn is_sorted(self) -> bool {
-        !matches!(self, Self::Running | Self::Duration)
+        !matches!(self, Self::Running | Self::Duration | Self::Failure)
     }
 
     /// Whether an execution is told apart by status and duration without being looked up.
@@ -121,8 +145,9 @@ impl Lead {
         Self::new(Index::Started, "true", Vec::new())
     }
 
-    /// Returns the ways to what a filter asks for, the most telling conditions first.
-    fn all_of(filter: &ExecutionFilter, severity: Option<Severity>) -> Vec<Self> {
+    /// Returns the ways to what a filter asks for, the most telling conditions first. `failures` are the groups that
+    /// have the words asked for, as a JSON array.
+    fn all_of(filter: &ExecutionFilter, failures: Option<&str>, severity: Option<Severity>) -> Vec<Self> {
         let mut leads = Vec::new();
         if let Some(id) = &filter.correlation_id {
             let id = id.as_str().to_owned().into();
@@ -131,6 +156,11 @@ impl Lead {
         leads.extend(filter.status.and_then(|status| Self::of_status(status, filter.workflow.as_ref())));
         leads.extend(filter.attributes.iter().map(|(key, value)| {
             Self::new(Index::Attribute, "digest = ?", vec![attributes::digest(key, value).into()])
+        }));
+        leads.extend(failures.map(|groups| {
+            let condition = "execution_id IN (SELECT f.execution_id FROM execution_failures AS f \
+                             WHERE f.group_id IN (SELECT value FROM json_each(?)))";
+            Self::new(Index::Failure, condition, vec![groups.to_owned().into()])
         }));
         leads.extend(severity.map(|severity| {
             Self::new(Index::Bottleneck, "worst_severity = ?", vec![i64::from(severity.to_stored()).into()])
@@ -178,14 +208,15 @@ impl Lead {
     fn choose(
         tx: &Transaction<'_>,
         filter: &ExecutionFilter,
+        failures: Option<&str>,
         severity: Option<Severity>,
     ) -> Result<Self, StoreError> {
         let mut least = FEW;
         let (mut few, mut sorted) = (None, None);
-        for lead in Self::all_of(filter, severity) {
+        for lead in Self::all_of(filter, failures, severity) {
             let left = lead.count(tx)?;
-            if left < least {
-                least = left;
+            if left < least || (few.is_none() && lead.index == Index::Failure && left < FEW_FAILURES) {
+                least = left.min(least);
                 few = Some(lead);
             } else if lead.index.is_sorted() && sorted.is_none() {
                 sorted = Some(lead);
@@ -194,15 +225,21 @@ impl Lead {
         Ok(few.or(sorted).unwrap_or_else(Self::newest))
     }
 
-    /// Returns how many executions the condition leaves, or [`FEW`] if there are more.
+    /// Returns how many executions the condition leaves, or [`FEW`] if there are more; for failures, up to
+    /// [`FEW_FAILURES`].
     fn count(&self, tx: &Transaction<'_>) -> Result<usize, StoreError> {
-        let (from, condition) = (self.index.from(), self.condition);
+        let (from, condition, few) = match self.index {
+            Index::Failure => {
+                ("execution_failures", "group_id IN (SELECT value FROM json_each(?))", FEW_FAILURES)
+            }
+            other => (other.from(), self.condition, FEW),
+        };
         let sql = format!(
-            "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {FEW})"
+            "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {few})"
         );
         let mut statement = tx.prepare_cached(&sql)?;
         let left = statement.query_row(params_from_iter(&self.values), |row| row.get::<_, i64>(0))?;
-        Ok(usize::try_from(left).unwrap_or(FEW))
+        Ok(usize::try_from(left).unwrap_or(few))
     }
 }
 
@@ -218,6 +255,7 @@ impl Query {
     fn new(
         lead: Lead,
         filter: &ExecutionFilter,
+        failures: Option<&str>,
         severity: Option<Severity>,
         after: Option<ExecutionCursor>,
         limit: Option<usize>,
@@ -255,6 +293,12 @@ impl Query {
         if let Some(id) = &filter.correlation_id {
             outer.and("correlation_id = ?", id.as_str().to_owned());
         }
+        if let Some(groups) = failures.filter(|_| lead.index != Index::Failure) {
+            // The failures of an execution are few, and the groups may be many: each failure is looked up among these.
+            let condition = "EXISTS (SELECT 1 FROM execution_failures AS f WHERE f.execution_id = id \
+                             AND +f.group_id IN (SELECT value FROM json_each(?)))";
+            outer.and(condition, groups.to_owned());
+        }
         let from = lead.index.from();
         let mut sql = format!(
             "{SELECT}\n  FROM (SELECT {id} AS id, {at} AS at\n          FROM {from}\n         WHERE {})\n \
@@ -289,13 +333,15 @@ impl Conditions {
 fn select(
     tx: &Transaction<'_>,
     filter: &ExecutionFilter,
+    failures: Option<&str>,
     severity: Option<Severity>,
     after: Option<ExecutionCursor>,
     limit: usize,
 ) -> Result<Vec<Execution>, StoreError> {
-    let lead = Lead::choose(tx, filter, severity)?;
-    let sql_limit = filter.attributes.is_empty().then_some(limit);
-    let query = Query::new(lead, filter, severity, after, sql_limit);
+    let lead = Lead::choose(tx, filter, failures, severity)?;
+    let literals = filter.error.as_ref().map(ErrorWords::literals).unwrap_or_default();
+    let sql_limit = (filter.attributes.is_empty() && literals.is_empty()).then_some(limit);
+    let query = Query::new(lead, filter, failures, severity, after, sql_limit);
     let mut statement = tx.prepare_cached(&query.sql)?;
     let mut rows = statement.query(params_from_iter(query.values))?;
     let mut found = Vec::new();
@@ -303,7 +349,7 @@ fn select(
         && let Some(next) = rows.next()?
     {
         let execution = row::execution(next)?;
-        if has_all(&execution.attributes, &filter.attributes) {
+        if has_all(&execution.attributes, &filter.attributes) && says(tx, &execution, literals)? {
             found.push(execution);
         }
     }
@@ -317,6 +363,22 @@ fn has_all(found: &Attributes, wanted: &[(String, String)]) -> bool {
         let written = found.entries().get(key).and_then(attributes::written);
         written.is_some_and(|written| written == *value)
     })
+}
+
+/// Returns whether an error of the execution, or of one of its steps, holds all of these texts.
+fn says(tx: &Transaction<'_>, execution: &Execution, literals: &[String]) -> Result<bool, StoreError> {
+    let own = |failure: &Failure| holds(failure, literals);
+    if literals.is_empty() || execution.failure.as_ref().is_some_and(own) {
+        return Ok(true);
+    }
+    let mut statement = tx.prepare_cached(ERRORS)?;
+    let mut rows = statement.query([execution.id.to_bytes()])?;
+    while let Some(found) = rows.next()? {
+        if row::failure(found, 0)?.is_some_and(|failure| own(&failure)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -366,11 +428,11 @@ mod tests {
             ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..all() },
             ExecutionFilter { min_duration: Some(Micros::from_secs(1)), ..all() },
         ];
-        let newest = Query::new(Lead::newest(), &all(), None, Some(after), Some(1));
+        let newest = Query::new(Lead::newest(), &all(), None, None, Some(after), Some(1));
         let mut plans = vec![plan(&connection, newest)];
         for filter in &filters {
-            for lead in Lead::all_of(filter, filter.bottleneck) {
-                let query = Query::new(lead, filter, filter.bottleneck, Some(after), Some(1));
+            for lead in Lead::all_of(filter, None, filter.bottleneck) {
+                let query = Query::new(lead, filter, None, filter.bottleneck, Some(after), Some(1));
                 plans.push(plan(&connection, query));
             }
         }
@@ -404,6 +466,26 @@ mod tests {
     }
 
     #[test]
+    fn executions_by_their_errors_are_looked_up_by_group_or_walked_past_with_a_look_at_each() {
+        let connection = database();
+        let id = ExecutionId::from_u128(7).unwrap();
+        let after = ExecutionCursor { started_at: Timestamp::from_millis(1), id };
+        let filter =
+            ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..ExecutionFilter::default() };
+        let plans: Vec<String> = Lead::all_of(&filter, Some("[1,2]"), None)
+            .into_iter()
+            .map(|lead| {
+                plan(&connection, Query::new(lead, &filter, Some("[1,2]"), None, Some(after), Some(1)))
+            })
+            .collect();
+        let expected = [
+            "SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SEARCH f USING COVERING INDEX execution_failures_of_group (group_id=?); LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
+            "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
+        ];
+        assert_eq!(plans, expected);
+    }
+
+    #[test]
     fn the_condition_that_leaves_least_leads_and_where_all_leave_many_the_first_one_in_order() {
         let mut connection = database();
         let insert =
@@ -416,7 +498,7 @@ mod tests {
         let of = |workflow: &str, status| {
             let workflow = WorkflowName::new(workflow).ok();
             let filter = ExecutionFilter { workflow, status: Some(status), ..ExecutionFilter::default() };
-            let lead = Lead::choose(&tx, &filter, None).unwrap();
+            let lead = Lead::choose(&tx, &filter, None, None).unwrap();
             lead.index
         };
         assert_eq!(of("w1", ExecutionStatus::Failed), Index::Unsuccessful);
@@ -424,8 +506,12 @@ mod tests {
         assert_eq!(of("w1", ExecutionStatus::Running), Index::RunningOfWorkflow);
         let any = ExecutionFilter::default;
         let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() };
-        assert_eq!(Lead::choose(&tx, &running, None).unwrap(), Lead::newest(), "so many are not sorted");
-        assert_eq!(Lead::choose(&tx, &any(), None).unwrap(), Lead::newest());
+        assert_eq!(
+            Lead::choose(&tx, &running, None, None).unwrap(),
+            Lead::newest(),
+            "so many are not sorted"
+        );
+        assert_eq!(Lead::choose(&tx, &any(), None, None).unwrap(), Lead::newest());
     }
 
     #[test]

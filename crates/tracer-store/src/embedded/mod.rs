@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod events;
 mod executions;
+mod failures;
 mod file;
 mod idempotency;
 mod incidents;

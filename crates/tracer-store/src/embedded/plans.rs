@@ -1,13 +1,15 @@
-//! The plans of the statements about incidents, the outbox and services: what each looks up, and that none walks a table
+//! The plans of the statements about incidents, the outbox, services and failures: what each looks up, and that none walks a table
 //! that grows.
 
 use rusqlite::Connection;
 use tracer_core::detect::Severity;
+use tracer_core::failures::{GroupCursor, GroupFilter};
 use tracer_core::incident::{IncidentId, IncidentKind, IncidentState};
 use tracer_core::outbox::IncidentFilter;
-use tracer_core::test_util::fixtures::workflow;
+use tracer_core::similarity::FailureId;
+use tracer_core::test_util::fixtures::{NOON, workflow};
 
-use super::{file, incidents, migrate, outbox, services};
+use super::{failures, file, incidents, migrate, outbox, services};
 
 fn tables() -> Connection {
     let mut connection = file::open_in_memory().unwrap();
@@ -106,4 +108,49 @@ fn services_are_looked_up() {
         "old_calls: SEARCH service_calls USING PRIMARY KEY (day<?)",
     ];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn failures_are_looked_up() {
+    let connection = tables();
+    let shown = failures::STATEMENTS.map(|sql| named(&connection, sql));
+    let expected = [
+        "count_execution_failure_again: SEARCH execution_failures USING PRIMARY KEY (execution_id=? AND group_id=?)",
+        "count_failure: SEARCH failure_groups USING INTEGER PRIMARY KEY (rowid=?)",
+        "find_failure_group: SEARCH failure_groups USING COVERING INDEX sqlite_autoindex_failure_groups_1 (fingerprint=?)",
+        "delete_execution_failures: SEARCH execution_failures USING PRIMARY KEY (execution_id=?)",
+        "old_failure_groups: SEARCH failure_groups USING INDEX failure_groups_noted (noted_day<?)",
+        "delete_failure_token: SEARCH failure_tokens USING PRIMARY KEY (token=? AND size=? AND group_id=?)",
+        "delete_failure_group: SEARCH failure_groups USING INTEGER PRIMARY KEY (rowid=?)",
+        "delete_failure_workflows: SEARCH failure_workflows USING PRIMARY KEY (workflow_name=? AND fingerprint=?); LIST SUBQUERY 2; SEARCH failure_workflows USING COVERING INDEX failure_workflows_noted (noted_day<?)",
+        "failure_group: SEARCH g USING INDEX sqlite_autoindex_failure_groups_1 (fingerprint=?)",
+        "failure_token_counts: CO-ROUTINE (subquery-1); SEARCH failure_tokens USING PRIMARY KEY (token=?); SCAN (subquery-1)",
+        "failures_with_token: SEARCH failure_tokens USING PRIMARY KEY (token=?)",
+        "failures_with_token_of_size: SEARCH failure_tokens USING PRIMARY KEY (token=? AND size>? AND size<?)",
+        "failure_has_token: SEARCH failure_tokens USING PRIMARY KEY (token=? AND size=? AND group_id=?)",
+        "compared_failures: SEARCH failure_groups USING INTEGER PRIMARY KEY (rowid=?)",
+        "failures_of_execution: SEARCH f USING PRIMARY KEY (execution_id=?); SEARCH g USING INTEGER PRIMARY KEY (rowid=?); USE TEMP B-TREE FOR ORDER BY",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn listings_of_failures_walk_an_index_in_their_order() {
+    let connection = tables();
+    let any = GroupFilter::default;
+    let after = GroupCursor { last_seen_at: NOON, id: FailureId::from_bytes([1; 16]) };
+    let listings = [
+        any(),
+        GroupFilter { since: Some(NOON), ..any() },
+        GroupFilter { workflow: Some(workflow("etl")), ..any() },
+        GroupFilter { workflow: Some(workflow("etl")), since: Some(NOON) },
+    ];
+    let plans = listings.map(|filter| plan(&connection, &failures::listing(&filter, Some(after), 10).0));
+    let expected = [
+        "SEARCH g USING INDEX failure_groups_seen ((last_seen_at,fingerprint)<(?,?))",
+        "SEARCH g USING INDEX failure_groups_seen (last_seen_at>? AND (last_seen_at,fingerprint)<(?,?))",
+        "SEARCH w USING INDEX failure_workflows_seen (workflow_name=? AND (last_seen_at,fingerprint)<(?,?)); SEARCH g USING INDEX sqlite_autoindex_failure_groups_1 (fingerprint=?)",
+        "SEARCH w USING INDEX failure_workflows_seen (workflow_name=? AND last_seen_at>? AND (last_seen_at,fingerprint)<(?,?)); SEARCH g USING INDEX sqlite_autoindex_failure_groups_1 (fingerprint=?)",
+    ];
+    assert_eq!(plans, expected);
 }

@@ -15,7 +15,7 @@ use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::{attributes, events, idempotency, incidents, outbox, row, services};
+use super::{attributes, events, failures, idempotency, incidents, outbox, row, services};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -55,6 +55,14 @@ pub(super) async fn prune(
     let before = now - retention.aggregates;
     pruned.incidents = portions(connection, "prune_incidents", portion, move |tx, limit| {
         incidents::delete_over(tx, before, limit)
+    })
+    .await?;
+    portions(connection, "prune_failure_workflows", portion, move |tx, limit| {
+        failures::delete_of_workflows(tx, before, limit)
+    })
+    .await?;
+    pruned.failure_groups = portions(connection, "prune_failure_groups", portion, move |tx, limit| {
+        failures::delete_groups(tx, before, limit)
     })
     .await?;
     let before = now - retention.detail;
@@ -214,6 +222,7 @@ pub(super) fn prune_executions(
         }
         attributes::delete(tx, id)?;
         services::forget(tx, id)?;
+        failures::delete(tx, id)?;
         tx.prepare_cached(DELETE_EXECUTION)?.execute([id.to_bytes()])?;
         left -= 1;
         done.executions += 1;

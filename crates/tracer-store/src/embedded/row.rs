@@ -159,7 +159,8 @@ pub(super) fn attributes(row: &Row<'_>, column: usize) -> Result<Attributes, Sto
     }
 }
 
-fn failure(row: &Row<'_>, column: usize) -> Result<Option<Failure>, StoreError> {
+/// Reads a failure that may be missing.
+pub(super) fn failure(row: &Row<'_>, column: usize) -> Result<Option<Failure>, StoreError> {
     optional_text(row, column)?.map(|written| json(written, "error")).transpose()
 }
 

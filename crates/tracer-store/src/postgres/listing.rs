@@ -12,10 +12,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tracer_core::detect::Severity;
 use tracer_core::execution::Execution;
 use tracer_core::repository::{ExecutionCursor, ExecutionFilter, RepositoryError};
+use tracer_core::similarity::{ErrorWords, FailureId};
 
-use super::executions;
 use super::pool::ReadPool;
 use super::row::{Bits, Stamp, stored};
+use super::{executions, failures};
 
 const NAME: &str = "list_executions";
 
@@ -39,7 +40,14 @@ pub(super) async fn list(
     after: Option<ExecutionCursor>,
     limit: usize,
 ) -> Result<Vec<Execution>, RepositoryError> {
-    let (sql, values) = query(filter, after, limit);
+    let failures = match &filter.error {
+        None => None,
+        Some(words) => match failures::with_all(pool, words.tokens()).await? {
+            none if none.is_empty() => return Ok(Vec::new()),
+            groups => Some(groups),
+        },
+    };
+    let (sql, values) = query(filter, failures.as_deref(), after, limit);
     let params: Vec<(&(dyn ToSql + Sync), Type)> =
         values.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect();
     let rows = pool.query_once(NAME, &sql, &params).await?;
@@ -48,8 +56,16 @@ pub(super) async fn list(
 }
 
 /// Puts the query together.
-fn query(filter: &ExecutionFilter, after: Option<ExecutionCursor>, limit: usize) -> (String, Values) {
+fn query(
+    filter: &ExecutionFilter,
+    failures: Option<&[FailureId]>,
+    after: Option<ExecutionCursor>,
+    limit: usize,
+) -> (String, Values) {
     let mut conditions = Conditions::of(filter, after);
+    if let Some(groups) = failures {
+        conditions.add_failures(groups, filter.error.as_ref().map(ErrorWords::literals).unwrap_or_default());
+    }
     let limit = conditions.value(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8);
     let columns = executions::COLUMNS;
     let select = |severity: Option<Severity>| {
@@ -142,6 +158,27 @@ impl Conditions {
         self.sql.push(format!("e.attributes <> '{{}}'::jsonb AND {matches}"));
     }
 
+    /// What groups do not tell apart is looked for in the errors themselves, in lower case as ASCII has it.
+    fn add_failures(&mut self, groups: &[FailureId], literals: &[String]) {
+        let groups: Vec<Bits> = groups.iter().map(|id| Bits(id.to_bytes())).collect();
+        let groups = self.value(groups, Type::UUID_ARRAY);
+        self.sql.push(format!(
+            "(e.execution_id, e.recorded_month) IN (SELECT f.execution_id, f.recorded_month \
+             FROM execution_failures AS f WHERE f.fingerprint = ANY({groups}))"
+        ));
+        if literals.is_empty() {
+            return;
+        }
+        let literals = self.value(literals.to_vec(), Type::TEXT_ARRAY);
+        self.sql.push(format!(
+            "EXISTS (SELECT FROM (SELECT e.error UNION ALL SELECT s.error FROM workflow_steps AS s \
+             WHERE s.execution_id = e.execution_id AND s.recorded_month = e.recorded_month) AS said (error) \
+             WHERE said.error IS NOT NULL AND NOT EXISTS (SELECT FROM unnest({literals}) AS literal \
+             WHERE strpos(lower((said.error ->> 'message') COLLATE \"C\"), literal) = 0 \
+             AND strpos(lower(coalesce(said.error ->> 'type', '') COLLATE \"C\"), literal) = 0))"
+        ));
+    }
+
     fn value(&mut self, value: impl ToSql + Sync + Send + 'static, kind: Type) -> String {
         self.values.push((Box::new(value), kind));
         format!("${}", self.values.len())
@@ -179,10 +216,11 @@ mod tests {
             workflow: tracer_core::name::WorkflowName::new(hostile).ok(),
             correlation_id: tracer_core::name::CorrelationId::new(hostile).ok(),
             attributes: vec![(hostile.into(), hostile.into()), (hostile.into(), "1".into())],
+            error: ErrorWords::new(&format!("{hostile} 5")),
             ..ExecutionFilter::default()
         };
-        let (sql, values) = query(&filter, None, 10);
+        let (sql, values) = query(&filter, Some(&[FailureId::from_bytes([1; 16])]), None, 10);
         assert!(!sql.contains("DROP"), "{sql}");
-        assert_eq!(values.len(), 7);
+        assert_eq!(values.len(), 9);
     }
 }

@@ -17,6 +17,7 @@ mod clock;
 mod error;
 mod events;
 mod executions;
+mod failures;
 mod idempotency;
 mod incidents;
 mod listing;

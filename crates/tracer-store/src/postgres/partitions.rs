@@ -16,8 +16,8 @@ use super::row::Date;
 const AHEAD: i32 = 2;
 
 /// What is partitioned, in the order in which batches lock it.
-pub(super) const PARENTS: [&str; 4] =
-    ["workflow_executions", "workflow_steps", "workflow_events", "service_executions"];
+pub(super) const PARENTS: [&str; 5] =
+    ["workflow_executions", "workflow_steps", "workflow_events", "service_executions", "execution_failures"];
 
 /// Held while the tables are changed: by migrations for their session, by partitions for their transaction. The number
 /// says only `tracer` in ASCII.

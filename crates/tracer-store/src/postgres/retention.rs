@@ -60,6 +60,7 @@ async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Res
     pruned.incidents = prune_incidents(client, now - retention.aggregates).await?;
     pruned.notifications = prune_notifications(client, now - retention.detail).await?;
     services::prune(client, now, retention).await?;
+    pruned.failure_groups = prune_failures(client, now - retention.aggregates).await?;
     Ok(pruned)
 }
 
@@ -84,11 +85,11 @@ SELECT child.relname::text AS name
 
 /// Drops a month; returns how many partitions that were.
 async fn drop_month(client: &Client, month: Month) -> Result<u64, StoreError> {
-    let [executions, steps, events, by_service] = PARENTS.map(|parent| month.partition_of(parent));
+    let [executions, steps, events, by_service, failures] = PARENTS.map(|parent| month.partition_of(parent));
     forget_ids(client, &executions).await?;
-    // The steps first: an execution without them is still one; steps without an execution are nobody's.
+    // The executions last: one without steps is still one; steps without an execution are nobody's.
     let mut dropped = 0;
-    for partition in [by_service, events, steps, executions] {
+    for partition in [failures, by_service, events, steps, executions] {
         client.batch_execute(&format!("DROP TABLE IF EXISTS {partition}")).await?;
         dropped += 1;
     }
@@ -186,6 +187,29 @@ async fn prune_notifications(client: &Client, before: Timestamp) -> Result<u64, 
 DELETE FROM notification_outbox
  WHERE notification_id IN (SELECT notification_id FROM notification_outbox WHERE settled_at < $1
                             ORDER BY settled_at LIMIT $2)";
+    in_portions(client, PRUNE, before).await
+}
+
+/// Removes groups of failures of which none was recorded since, with their words, and what workflows knew of them. One
+/// that is being counted at this moment is passed over; one that was is not old any more.
+async fn prune_failures(client: &Client, before: Timestamp) -> Result<u64, StoreError> {
+    const PRUNE_OF_WORKFLOWS: &str = "\
+-- prune_failure_workflows
+WITH portion AS MATERIALIZED (
+    SELECT workflow_name, fingerprint FROM failure_workflows WHERE noted_day < ($1::timestamptz AT TIME ZONE 'UTC')::date
+     ORDER BY noted_day LIMIT $2 FOR UPDATE SKIP LOCKED)
+DELETE FROM failure_workflows AS w USING portion AS p
+ WHERE w.workflow_name = p.workflow_name AND w.fingerprint = p.fingerprint";
+    const PRUNE: &str = "\
+-- prune_failure_groups
+WITH portion AS MATERIALIZED (
+    SELECT fingerprint, tokens FROM failure_groups WHERE noted_day < ($1::timestamptz AT TIME ZONE 'UTC')::date
+     ORDER BY noted_day LIMIT $2 FOR UPDATE SKIP LOCKED),
+words AS (
+    DELETE FROM failure_tokens AS f USING portion AS p CROSS JOIN LATERAL unnest(p.tokens) AS word (token)
+     WHERE f.token = word.token AND f.size = cardinality(p.tokens) AND f.fingerprint = p.fingerprint)
+DELETE FROM failure_groups AS g USING portion AS p WHERE g.fingerprint = p.fingerprint";
+    in_portions(client, PRUNE_OF_WORKFLOWS, before).await?;
     in_portions(client, PRUNE, before).await
 }
 

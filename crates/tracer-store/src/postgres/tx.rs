@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, events, executions, idempotency, incidents, live, services, steps, traces};
+use super::{baselines, events, executions, failures, idempotency, incidents, live, services, steps, traces};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -94,6 +94,7 @@ statements! {
     note_services = services::NOTE_SERVICES,
     note_operations = services::NOTE_OPERATIONS,
     add_calls = services::ADD_CALLS,
+    save_failures = failures::SAVE,
 }
 
 impl Sessions {

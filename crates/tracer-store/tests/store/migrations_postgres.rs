@@ -7,7 +7,7 @@ use tokio_postgres::{Client, NoTls};
 use tracer_core::detect::Policy;
 use tracer_core::repository::{Repository, Retention};
 use tracer_core::test_util::FakeClock;
-use tracer_core::test_util::fixtures::{NOON, end, request, start};
+use tracer_core::test_util::fixtures::{NOON, end, failed, request, start, whole};
 use tracer_core::time::{Micros, Timestamp};
 use tracer_store::test_util::postgres::TestDatabase;
 use tracer_store::{Location, OpenError, StoreConfig};
@@ -30,7 +30,7 @@ async fn texts(client: &Client, sql: &str) -> Vec<String> {
 }
 
 async fn partitions(client: &Client) -> Vec<String> {
-    texts(client, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('workflow_executions'::regclass, 'workflow_steps'::regclass) ORDER BY 1").await
+    texts(client, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('workflow_executions'::regclass, 'workflow_steps'::regclass, 'execution_failures'::regclass) ORDER BY 1").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,11 +56,13 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
             "5 in_flight",
             "6 alerts",
             "7 traces",
+            "8 failures",
+            "9 live",
             "10 services"
         ]
     );
-    let expected = ["executions", "steps"]
-        .map(|table| ["01", "02", "03"].map(|month| format!("workflow_{table}_2026_{month}")))
+    let expected = ["execution_failures", "workflow_executions", "workflow_steps"]
+        .map(|table| ["01", "02", "03"].map(|month| format!("{table}_2026_{month}")))
         .concat();
     assert_eq!(partitions(&client).await, expected);
 }
@@ -104,13 +106,38 @@ async fn months_come_and_go_with_time() {
     store.record(request(next_year, start("etl"))).await.expect("started");
     let retention = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };
     let pruned = store.prune(march + Micros::from_days(30), retention).await.expect("pruned");
-    assert_eq!(pruned.partitions, 6);
-    let expected = ["executions", "steps"]
-        .map(|table| {
-            ["2026_03", "2026_04", "2026_05", "2027_01"].map(|month| format!("workflow_{table}_{month}"))
-        })
+    assert_eq!(pruned.partitions, 10);
+    let tables = [
+        "execution_failures",
+        "service_executions",
+        "workflow_events",
+        "workflow_executions",
+        "workflow_steps",
+    ];
+    let expected = tables
+        .map(|table| ["2026_03", "2026_04", "2026_05", "2027_01"].map(|month| format!("{table}_{month}")))
         .concat();
     assert_eq!(partitions(&client).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_version_recorded_may_fail_yet() {
+    let database = TestDatabase::create().await;
+    let store = open_at(database.url(), NOON).await.expect("a store");
+    let execution = start("etl");
+    store.record(request(NOON, execution.clone())).await.expect("started");
+    store.shut_down().await;
+    drop(store);
+    // As the version before failures left it.
+    let client = connect(database.url()).await;
+    let before = "DROP TABLE failure_groups, failure_tokens, failure_workflows, execution_failures;
+                  DELETE FROM refinery_schema_history WHERE version = 8";
+    client.batch_execute(before).await.expect("the older tables");
+    let later = NOON + Micros::from_days(365);
+    let store = open_at(database.url(), later).await.expect("a store");
+    let ended = whole(execution.id, "load", failed(5));
+    store.record(request(later, ended)).await.expect("recorded in the month of its execution");
+    assert_eq!(store.failures_of(execution.id).await.expect("an answer").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

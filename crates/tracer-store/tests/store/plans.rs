@@ -5,6 +5,7 @@
 //! show.
 
 mod alerts;
+mod failures;
 mod live;
 mod services;
 

@@ -9,6 +9,7 @@ use tracer_core::repository::{ExecutionCursor, ExecutionFilter};
 use tracer_core::time::{Micros, Timestamp};
 
 use super::super::cursor;
+use super::super::failures::error_words;
 use super::super::query::{FromQuery, Pairs, Query};
 use super::super::refusal::AskErrors;
 use super::super::views::{ExecutionView, ExecutionsView};
@@ -32,6 +33,7 @@ impl FromQuery for Listing {
         "min_duration_ms",
         "max_duration_ms",
         "bottleneck",
+        "error",
         "limit",
         "cursor",
     ];
@@ -56,13 +58,14 @@ impl FromQuery for Listing {
             max_duration: pairs.read("max_duration_ms", duration, millis)?.map(|(_, most)| most),
             bottleneck: pairs.read("bottleneck", "warning or critical", severity)?,
             attributes: attributes(pairs)?,
+            error: error_words(pairs)?,
         };
         Ok(Self { filter, after: cursor::read(pairs.text("cursor"))?, limit: page_rows(pairs)? })
     }
 }
 
 /// Reads a time; a `+` that was not encoded has become a space.
-fn instant(text: &str) -> Option<Timestamp> {
+pub(in crate::http) fn instant(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).or_else(|_| Timestamp::parse(&text.replace(' ', "+"))).ok()
 }
 
@@ -136,6 +139,7 @@ pub(in crate::http) fn page_rows(pairs: &Pairs<'_>) -> Result<usize, ApiError> {
         ("min_duration_ms" = Option<f64>, Query, description = "Ended, and took at least so long."),
         ("max_duration_ms" = Option<f64>, Query, description = "Ended, and took at most so long."),
         ("bottleneck" = Option<String>, Query, description = "With a step judged at least so bad: `warning` or `critical`."),
+        ("error" = Option<String>, Query, description = "Failed, or with a step that did, by an error with all of these words; at most 8 KiB."),
         ("attribute" = Option<Vec<String>>, Query, description = "With this attribute: `key:value`; may repeat. In the key, a colon is written `\\:`, and a backslash `\\\\`."),
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),

@@ -212,6 +212,7 @@ pub async fn all_conditions_must_hold(lab: Lab) {
         max_duration: Some(ms(900)),
         bottleneck: Some(Severity::Critical),
         attributes: vec![("region".into(), "eu".into())],
+        error: None,
     };
     assert_eq!(lab.list(&exact).await, [id]);
     let off_by_one = [

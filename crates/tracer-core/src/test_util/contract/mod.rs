@@ -17,6 +17,7 @@ pub mod concurrency;
 pub mod events;
 pub mod executions;
 pub mod extremes;
+pub mod failures;
 pub mod filters;
 pub mod history;
 pub mod idempotency;
@@ -63,6 +64,23 @@ macro_rules! contract_tests {
                 payloads_are_kept_to_the_letter,
                 a_failure_is_kept_with_type_message_and_stack,
                 an_unknown_execution_is_unknown_to_everything,
+            ],
+            failures: [
+                failures_that_say_the_same_are_one_group,
+                what_does_not_fail_or_says_nothing_is_no_failure,
+                a_failure_is_counted_once_however_often_it_is_told,
+                an_execution_that_fails_as_its_step_did_is_one_failure,
+                groups_are_listed_last_seen_first_in_pages,
+                a_workflow_has_its_own_view_of_a_group,
+                similar_groups_are_those_that_comparing_all_would_find,
+                groups_are_found_by_all_of_their_words,
+                executions_are_found_by_the_words_of_their_errors,
+                executions_are_found_by_what_groups_do_not_tell_apart,
+                pages_by_error_have_no_gaps_or_repeats,
+                failures_recorded_at_once_are_all_counted,
+                hostile_errors_are_kept_and_found,
+                an_execution_knows_its_failures,
+                failures_are_forgotten_with_their_executions_and_groups_later,
             ],
             steps: [
                 a_started_step_is_found_as_it_was_given,

@@ -346,6 +346,14 @@ pub async fn a_root_that_failed_fails_its_execution(lab: Lab) {
     lab.advance(Micros::from_secs(2));
     lab.settle().await;
     assert_eq!(lab.totals("shop run").await.endings.get(Ending::Failed), 1);
+    // A root that says more comes too late: it has entered the history as it was.
+    let mut longer = span(1, None, "run", 0, 900);
+    longer.workflow = Some(workflow("other"));
+    assert_eq!(record(&lab, id, [longer]).await, SpansRecorded::default());
+    assert_eq!(
+        (lab.execution(id).await.duration, lab.totals("shop run").await.endings.completed),
+        (Some(ms(100)), 0)
+    );
     // Nobody ends it a second time.
     let again = EndExecution { status: ExecutionStatus::Completed, ..end(id) };
     assert_eq!(lab.refused(again).await, Refusal::ExecutionHasEnded(ExecutionStatus::Failed));
