@@ -160,7 +160,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let mut tracing = Tracing::new(Arc::clone(&store), policy, Arc::clone(&metrics));
         let mut frame = Frame::new(settings, Arc::clone(&metrics));
-        let exporter = Exporter::new(&settings.export, Arc::clone(&store))?.map(|parts| {
+        let exporter = Exporter::parts(&settings.export, Arc::clone(&store))?.map(|parts| {
             tracing = tracing.clone().exporting(parts.queue);
             frame.own_requests = parts.requests;
             parts.exporter

@@ -103,7 +103,8 @@ impl ExportSettings {
     /// Returns whether anything is exported.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        !self.disabled && !(self.endpoint.is_empty() && self.traces_endpoint.is_empty())
+        let nowhere = self.endpoint.is_empty() && self.traces_endpoint.is_empty();
+        !(self.disabled || nowhere)
     }
 
     /// Returns where spans go; none if they go nowhere.

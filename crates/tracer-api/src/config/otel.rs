@@ -21,8 +21,11 @@ enum Meaning {
     Unknown,
 }
 
+/// A variable, the setting that it gives, and how its text is read.
+type Variable = (&'static str, &'static str, fn(&str) -> Meaning);
+
 /// The variables; a later one wins over an earlier one of the same setting.
-const VARIABLES: [(&str, &str, fn(&str) -> Meaning); 18] = [
+const VARIABLES: [Variable; 18] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "export.endpoint", as_is),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "export.traces_endpoint", as_is),
     ("OTEL_EXPORTER_OTLP_HEADERS", "export.headers", pairs),

@@ -113,7 +113,7 @@ impl OwnRequests {
             let bits = u64::try_from(trace & u128::from(u64::MAX)).unwrap_or(0) >> 1;
             #[expect(clippy::cast_precision_loss, reason = "a share need not be exact to the last bit")]
             let place = bits as f64 / (1_u64 << 63) as f64;
-            place < self.ratio
+            self.ratio >= 1.0 || place < self.ratio
         };
         match self.sampler {
             SamplerName::AlwaysOn => true,
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_share_is_chosen_by_trace_id_alone() {
-        let low = 0x1111_0000_0000_0000_3fff_ffff_ffff_ffff;
+        let low = 0x1111_0000_0000_0000_3fff_ffff_0000_0000;
         let high = 0x1111_0000_0000_0000_4000_0000_0000_0000;
         for sampler in [SamplerName::TraceIdRatio, SamplerName::ParentBasedTraceIdRatio] {
             assert!(samples(sampler, low, None) && !samples(sampler, high, None), "{sampler:?}");

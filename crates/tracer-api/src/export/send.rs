@@ -66,7 +66,7 @@ impl fmt::Display for Refusal {
 #[derive(Debug)]
 pub(super) enum Sender {
     /// By HTTP.
-    Http(Http),
+    Http(Box<Http>),
     /// By gRPC.
     Grpc(Box<Grpc>),
 }
@@ -81,7 +81,7 @@ impl Sender {
         let Some(target) = target else { return Ok(None) };
         Ok(Some(match settings.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(Grpc::new(&target, settings)?)),
-            Protocol::HttpProtobuf | Protocol::HttpJson => Self::Http(Http::new(target, settings)?),
+            Protocol::HttpProtobuf | Protocol::HttpJson => Self::Http(Box::new(Http::new(target, settings)?)),
         }))
     }
 

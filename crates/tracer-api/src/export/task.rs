@@ -64,7 +64,7 @@ impl Exporter {
     ///
     /// # Errors
     /// If the certificate cannot be read, or TLS cannot be set up.
-    pub fn new(settings: &ExportSettings, store: Arc<dyn Repository>) -> anyhow::Result<Option<Parts>> {
+    pub fn parts(settings: &ExportSettings, store: Arc<dyn Repository>) -> anyhow::Result<Option<Parts>> {
         let Some(sender) = Sender::new(settings)? else { return Ok(None) };
         let mut known = settings.resource().map_err(anyhow::Error::msg)?;
         // The name that is set counts more than the one among the attributes.

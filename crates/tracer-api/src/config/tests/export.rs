@@ -110,5 +110,16 @@ fn a_setting_that_cannot_be_is_refused() {
     .collect();
     let shown = lines.join("\n");
     assert!(!shown.contains("hunter2"), "{shown}");
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+    tracer.toml: `export.endpoint`: must be an address that begins with https:// or http://
+    tracer.toml: `export.endpoint`: must be an address that begins with https:// or http://
+    tracer.toml: `export.traces_endpoint`: must not hold a password: send it by headers, which are kept secret
+    tracer.toml: `export.headers`: expected name=value, percent-encoded, separated by commas
+    tracer.toml: `export.headers`: expected name=value, percent-encoded, separated by commas
+    tracer.toml: `export.resource_attributes`: expected key=value, percent-encoded, separated by commas
+    tracer.toml: `export.sampler_arg`: expected a number from 0 to 1
+    tracer.toml: `export.queue`: must lie between 1 and 1000000
+    tracer.toml: `export.timeout`: must lie between 1ms and 3600 s
+    tracer.toml: `export.protocol`: unknown variant `thrift`, expected one of `http/protobuf`, `http/json`, `grpc`
+    "#);
 }

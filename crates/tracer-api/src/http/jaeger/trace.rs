@@ -48,7 +48,7 @@ pub(super) async fn load(
     now: Timestamp,
     room: &mut Room,
 ) -> Result<Option<JaegerTrace>, RepositoryError> {
-    let Some(gathered) = gather(repository, id, room.0).await? else { return Ok(None) };
+    let Some(gathered) = gather(repository, id, room.0.max(1)).await? else { return Ok(None) };
     let trace = view(gathered, now);
     room.take(&trace);
     Ok(Some(trace))

@@ -26,7 +26,7 @@ fn of(service: u32, mut span: Span, later: Micros) -> Span {
 fn export(number: u128, spans: Vec<Span>) -> RecordSpans {
     let resource = |span: &Span| Some((span.detail.resource?, Resource(span.attributes.clone())));
     let resources: BTreeMap<ResourceId, Resource> = spans.iter().filter_map(resource).collect();
-    let id = ExecutionId::from_u128(number + 1).unwrap();
+    let id = ExecutionId::from_u128(number + 1).expect("a number");
     RecordSpans { traces: vec![TraceSpans { id, spans }], resources }
 }
 
@@ -38,9 +38,9 @@ impl Bench {
                 self.clock.advance(Micros::from_days(28));
             }
             let record = |number: u128| {
-                let days = Micros::from_days(u64::try_from(month).unwrap() * 28);
-                let later = ms(u64::try_from(number).unwrap()).saturating_add(days);
-                let caller = u32::try_from(number % 20).unwrap();
+                let days = Micros::from_days(u64::try_from(month).expect("a number") * 28);
+                let later = ms(u64::try_from(number).expect("a number")).saturating_add(days);
+                let caller = u32::try_from(number % 20).expect("a number");
                 let name = format!("operation {}", number % 50);
                 let root = of(caller, span(1, None, &name, 0, 100), later);
                 let called = of((caller + 1) % 20, span(2, Some(1), &name, 10, 50), later);
@@ -53,12 +53,12 @@ impl Bench {
     /// Sends spans of which the root comes last, and settles their trace: everything that is written of services.
     async fn send_late_root(&self, number: u128) {
         let now = self.clock.now();
-        let later = Micros::new(u64::try_from(now.as_micros() - NOON.as_micros()).unwrap());
+        let later = Micros::new(u64::try_from(now.as_micros() - NOON.as_micros()).expect("a number"));
         self.send(export(number, vec![of(3, span(2, Some(1), &format!("called {number}"), 10, 50), later)]))
             .await;
         self.send(export(number, vec![of(4, span(1, None, "root", 0, 100), later)])).await;
         self.clock.advance(Micros::from_secs(5));
-        self.send(SettleTrace { id: ExecutionId::from_u128(number + 1).unwrap() }).await;
+        self.send(SettleTrace { id: ExecutionId::from_u128(number + 1).expect("a number") }).await;
     }
 }
 
