@@ -75,8 +75,10 @@ impl Failures<'_> {
         let common = encoded(&commonest(20));
         let common = vec![format!("/failures/similar?error={common}&limit=100"); 200];
         time(&mut stand, "  the 20 commonest words, p99", common, target, None, table)?;
-        table.add(Figure::new(format!("  answers unlike comparing all, of {COMPARED}"), differing as f64, "")
-            .target(Target::AtMost(0.0)));
+        table.add(
+            Figure::new(format!("  answers unlike comparing all, of {COMPARED}"), differing as f64, "")
+                .target(Target::AtMost(0.0)),
+        );
         self.ask_others(&mut stand, distinct, table)
     }
 
@@ -116,8 +118,17 @@ impl Failures<'_> {
         let (_, body) = fetch(stand.service()?.address(), "/workflows?limit=20")?;
         let page: Value = serde_json::from_slice(&body)?;
         let ids = page["workflows"].as_array().context("no executions")?.iter();
-        let paths = ids.filter_map(|found| Some(format!("/workflows/{}/similar-failures", found["workflow_id"].as_str()?)));
-        time(stand, "GET /workflows/{id}/similar-failures, ten steps, p99", paths.collect(), None, None, table)
+        let paths = ids.filter_map(|found| {
+            Some(format!("/workflows/{}/similar-failures", found["workflow_id"].as_str()?))
+        });
+        time(
+            stand,
+            "GET /workflows/{id}/similar-failures, ten steps, p99",
+            paths.collect(),
+            None,
+            None,
+            table,
+        )
     }
 }
 
@@ -190,12 +201,15 @@ fn compare(stand: &Stand, groups: &BTreeMap<String, Tokens>) -> Result<(f64, u64
     let (mut differing, mut took) = (0, Duration::ZERO);
     for n in 0..COMPARED {
         let text = format!("TaskError: {}", message(mix(n + 7) % groups.len() as u64, n + 5_000_000));
-        let least = MinSimilarity::new([0.3, 0.45, 0.6, 0.8][usize::try_from(n % 4)?]).context("a similarity")?;
+        let least =
+            MinSimilarity::new([0.3, 0.45, 0.6, 0.8][usize::try_from(n % 4)?]).context("a similarity")?;
         let search = Search { tokens: Tokens::of(&text), least };
         let began = Instant::now();
         let expected: BTreeMap<&str, u64> = groups
             .iter()
-            .filter_map(|(id, tokens)| Some((id.as_str(), shown(search.compare(tokens.as_slice().iter().map(String::as_str))?))))
+            .filter_map(|(id, tokens)| {
+                Some((id.as_str(), shown(search.compare(tokens.as_slice().iter().map(String::as_str))?)))
+            })
             .collect();
         took += began.elapsed();
         let path =

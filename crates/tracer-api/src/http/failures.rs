@@ -73,7 +73,8 @@ impl FromQuery for Asked {
     const ONCE: &'static [&'static str] = &["error", "min_similarity", "limit"];
 
     fn from_pairs(pairs: &Pairs<'_>) -> Result<Self, ApiError> {
-        let missing = || ApiError::bad_request("The query parameter 'error' is missing: it is what to compare.");
+        let missing =
+            || ApiError::bad_request("The query parameter 'error' is missing: it is what to compare.");
         let words = error_words(pairs)?.ok_or_else(missing)?;
         Ok(Self { tokens: words.tokens().clone(), alike: Alike::from_pairs(pairs)? })
     }

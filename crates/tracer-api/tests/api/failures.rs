@@ -71,7 +71,10 @@ async fn the_listing_is_paged() {
     let cursor = first["next_cursor"].as_str().unwrap();
     assert_eq!(first["failures"][0]["message"], "out of memory");
     let second = service.get(&format!("/failures?limit=2&cursor={cursor}")).await.expect(200);
-    assert_eq!((&second["failures"][0]["message"], &second["next_cursor"]), (&json!("disk full"), &Value::Null));
+    assert_eq!(
+        (&second["failures"][0]["message"], &second["next_cursor"]),
+        (&json!("disk full"), &Value::Null)
+    );
     assert!(service.get(&format!("/workflows?cursor={cursor}")).await.problem(400).contains("cursor"));
 }
 
@@ -85,7 +88,8 @@ async fn what_is_like_an_error_is_found_the_most_similar_first() {
     fails(&service, &execution, "Disk 8 is full.").await;
     let path = "/failures/similar?error=IoError:%20disk%2099%20is%20full";
     let found = failures(&service, path).await;
-    let shown: Vec<_> = found.iter().map(|group| (group["similarity"].as_f64().unwrap(), &group["count"])).collect();
+    let shown: Vec<_> =
+        found.iter().map(|group| (group["similarity"].as_f64().unwrap(), &group["count"])).collect();
     assert_eq!(shown, [(1.0, &json!(2)), (0.6667, &json!(1)), (0.3, &json!(1))]);
     assert_eq!(told(&service, &format!("{path}&min_similarity=0.5&limit=1")).await, ["2 × disk 7 is full"]);
     assert_eq!(failures(&service, &format!("{path}&min_similarity=0.31")).await.len(), 2);
@@ -113,7 +117,10 @@ async fn an_execution_is_compared_with_others_by_its_own_failure_or_those_of_its
     assert_eq!(failures(&service, &path).await[0]["similarity"], 1.0);
     assert_eq!(told(&service, &format!("{path}?min_similarity=0.9&limit=5")).await, ["1 × disk 7 is full"]);
 
-    service.put(&one, json!({"status": "failed", "error": {"type": "IoError", "message": "no route"}})).await.expect(200);
+    service
+        .put(&one, json!({"status": "failed", "error": {"type": "IoError", "message": "no route"}}))
+        .await
+        .expect(200);
     let by_own = service.get(&path).await.expect(200);
     assert_eq!(by_own["own"].as_array().unwrap().len(), 1);
     assert_eq!((&by_own["own"][0]["message"], &by_own["own"][0]["count"]), (&json!("no route"), &json!(1)));
@@ -129,7 +136,9 @@ async fn an_execution_is_compared_with_others_by_its_own_failure_or_those_of_its
 async fn executions_are_found_by_the_words_of_their_errors() {
     let service = start().await;
     let mut paths = Vec::new();
-    for (name, message) in [("etl", "Connection refused by 10.0.0.1"), ("etl", "connection 4711 reset"), ("ml", "out of memory")] {
+    for (name, message) in
+        [("etl", "Connection refused by 10.0.0.1"), ("etl", "connection 4711 reset"), ("ml", "out of memory")]
+    {
         let execution = service.execution(name).await;
         fails(&service, &execution, message).await;
         service.advance(1_000);

@@ -95,7 +95,8 @@ impl Search {
         tokens.sort_unstable();
         let prefix = self.prefix_for(&tokens, 1);
         // What is looked up for smaller groups only leads to few of them.
-        let looked_up = tokens.iter().zip(&prefix.lookups).filter(|(_, lookup)| lookup.most >= self.tokens.len());
+        let looked_up =
+            tokens.iter().zip(&prefix.lookups).filter(|(_, lookup)| lookup.most >= self.tokens.len());
         let groups = looked_up.fold(0_u64, |sum, ((groups, _), _)| sum.saturating_add(*groups));
         if groups > FEW { self.prefix_for(&tokens, 2) } else { prefix }
     }
@@ -105,7 +106,8 @@ impl Search {
         let (asked, least) = (self.tokens.len(), self.least.get());
         let fewest = ((least * asked as f64 - SLACK).ceil() as usize).max(1);
         let most = ((asked as f64 / least + SLACK).floor() as usize).min(limits::FAILURE_TOKENS);
-        let shared_by = |size: usize| ((least * (asked + size) as f64 / (1.0 + least) - SLACK).ceil() as usize).max(1);
+        let shared_by =
+            |size: usize| ((least * (asked + size) as f64 / (1.0 + least) - SLACK).ceil() as usize).max(1);
         let needed = |size: usize| shared_by(size).min(matches);
         let lookups = tokens.iter().enumerate().map_while(|(place, (_, token))| {
             let is_looked_up = |size: &usize| place + shared_by(*size) < asked + needed(*size);

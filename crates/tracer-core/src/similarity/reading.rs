@@ -149,11 +149,7 @@ impl Reading {
         let mut rest = words;
         while let Some(first) = rest.chars().next() {
             let alone = is_ideographic(first);
-            let end = if alone {
-                first.len_utf8()
-            } else {
-                rest.find(is_ideographic).unwrap_or(rest.len())
-            };
+            let end = if alone { first.len_utf8() } else { rest.find(is_ideographic).unwrap_or(rest.len()) };
             let (word, behind) = rest.split_at(end);
             self.read_word(&word.to_lowercase(), word);
             rest = behind;

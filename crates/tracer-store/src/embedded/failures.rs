@@ -81,10 +81,11 @@ VALUES (?1, ?2, ?3)";
 pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreError> {
     for (id, failures) in by_group(set) {
         for (execution, failure) in failures {
-            let group = match tx.prepare_cached(FIND)?.query_row([id.to_bytes()], |row| row.get(0)).optional()? {
-                Some(group) => group,
-                None => insert(tx, id, execution, failure)?,
-            };
+            let group =
+                match tx.prepare_cached(FIND)?.query_row([id.to_bytes()], |row| row.get(0)).optional()? {
+                    Some(group) => group,
+                    None => insert(tx, id, execution, failure)?,
+                };
             count_one(tx, group, id, execution, failure)?;
         }
     }
@@ -142,7 +143,8 @@ fn count_one(
     let execution = execution.to_bytes();
     tx.prepare_cached(COUNT)?.execute(params![group, times, from, to, execution, step, workflow, day])?;
     let id = id.to_bytes();
-    tx.prepare_cached(COUNT_IN_WORKFLOW)?.execute(params![id, times, from, to, execution, step, workflow, day])?;
+    tx.prepare_cached(COUNT_IN_WORKFLOW)?
+        .execute(params![id, times, from, to, execution, step, workflow, day])?;
     Ok(())
 }
 
@@ -254,13 +256,13 @@ pub(super) fn listing(
     limit: usize,
 ) -> (String, Vec<SqlValue>) {
     let mut values: Vec<SqlValue> = Vec::new();
-    let (of_all, of_workflow) =
-        (columns!("g", "g.last_workflow_name"), columns!("w", "w.workflow_name"));
+    let (of_all, of_workflow) = (columns!("g", "g.last_workflow_name"), columns!("w", "w.workflow_name"));
     let (mut sql, from) = match &filter.workflow {
         None => (format!("-- failure_groups\nSELECT {of_all}\n  FROM failure_groups AS g\n WHERE true"), "g"),
         Some(name) => {
             values.push(name.as_str().to_owned().into());
-            let join = "failure_workflows AS w CROSS JOIN failure_groups AS g ON g.fingerprint = w.fingerprint";
+            let join =
+                "failure_workflows AS w CROSS JOIN failure_groups AS g ON g.fingerprint = w.fingerprint";
             let sql = format!(
                 "-- failure_groups_of_workflow\nSELECT {of_workflow}\n  FROM {join}\n WHERE w.workflow_name = ?"
             );
@@ -459,8 +461,21 @@ mod tests;
 /// The statements whose plans are looked at.
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 15] = [
-    COUNT_AGAIN, COUNT, FIND, FORGET, OLD, DELETE_TOKEN, DELETE_GROUP, DELETE_OF_WORKFLOWS, GROUP, HOW_COMMON,
-    WITH_TOKEN, WITH_TOKEN_OF_SIZE, HAS_TOKEN, COMPARED, OWN,
+    COUNT_AGAIN,
+    COUNT,
+    FIND,
+    FORGET,
+    OLD,
+    DELETE_TOKEN,
+    DELETE_GROUP,
+    DELETE_OF_WORKFLOWS,
+    GROUP,
+    HOW_COMMON,
+    WITH_TOKEN,
+    WITH_TOKEN_OF_SIZE,
+    HAS_TOKEN,
+    COMPARED,
+    OWN,
 ];
 
 #[async_trait]

@@ -228,9 +228,10 @@ impl Lead {
     /// Returns how many executions the condition leaves, or [`FEW`] if there are more; for failures, up to
     /// [`FEW_FAILURES`].
     fn count(&self, tx: &Transaction<'_>) -> Result<usize, StoreError> {
-        let (from, condition, few) = match self.index {
-            Index::Failure => ("execution_failures", "group_id IN (SELECT value FROM json_each(?))", FEW_FAILURES),
-            other => (other.from(), self.condition, FEW),
+        let (from, condition, few) = if self.index == Index::Failure {
+            ("execution_failures", "group_id IN (SELECT value FROM json_each(?))", FEW_FAILURES)
+        } else {
+            (self.index.from(), self.condition, FEW)
         };
         let sql = format!(
             "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {few})"
@@ -468,15 +469,18 @@ mod tests {
         let connection = database();
         let id = ExecutionId::from_u128(7).unwrap();
         let after = ExecutionCursor { started_at: Timestamp::from_millis(1), id };
-        let filter = ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..ExecutionFilter::default() };
+        let filter =
+            ExecutionFilter { workflow: WorkflowName::new("etl").ok(), ..ExecutionFilter::default() };
         let plans: Vec<String> = Lead::all_of(&filter, Some("[1,2]"), None)
             .into_iter()
-            .map(|lead| plan(&connection, Query::new(lead, &filter, Some("[1,2]"), None, Some(after), Some(1))))
+            .map(|lead| {
+                plan(&connection, Query::new(lead, &filter, Some("[1,2]"), None, Some(after), Some(1)))
+            })
             .collect();
         let expected = [
-        "SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SEARCH f USING COVERING INDEX execution_failures_of_group (group_id=?); LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
-        "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
-    ];
+            "SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SEARCH f USING COVERING INDEX execution_failures_of_group (group_id=?); LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
+            "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
+        ];
         assert_eq!(plans, expected);
     }
 
@@ -501,7 +505,11 @@ mod tests {
         assert_eq!(of("w1", ExecutionStatus::Running), Index::RunningOfWorkflow);
         let any = ExecutionFilter::default;
         let running = ExecutionFilter { status: Some(ExecutionStatus::Running), ..any() };
-        assert_eq!(Lead::choose(&tx, &running, None, None).unwrap(), Lead::newest(), "so many are not sorted");
+        assert_eq!(
+            Lead::choose(&tx, &running, None, None).unwrap(),
+            Lead::newest(),
+            "so many are not sorted"
+        );
         assert_eq!(Lead::choose(&tx, &any(), None, None).unwrap(), Lead::newest());
     }
 

@@ -3,8 +3,8 @@
 
 use rusqlite::Connection;
 use tracer_core::detect::Severity;
-use tracer_core::incident::{IncidentId, IncidentKind, IncidentState};
 use tracer_core::failures::{GroupCursor, GroupFilter};
+use tracer_core::incident::{IncidentId, IncidentKind, IncidentState};
 use tracer_core::outbox::IncidentFilter;
 use tracer_core::similarity::FailureId;
 use tracer_core::test_util::fixtures::{NOON, workflow};

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tracer_core::failures::{
-    FailureGroup, FailureRepository, GroupCursor, GroupFilter, NewFailure, OwnFailure, Seen, SimilarGroup, best,
+    FailureGroup, FailureRepository, GroupCursor, GroupFilter, NewFailure, OwnFailure, Seen, SimilarGroup,
+    best,
 };
 use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::limits;
@@ -204,7 +205,10 @@ async fn groups(
         let last = params.len();
         conditions.push(format!("(last_seen_at, fingerprint) < (${}, ${last})", last - 1));
     }
-    let page = format!("WHERE {}\n ORDER BY last_seen_at DESC, fingerprint DESC\n LIMIT $1", conditions.join(" AND "));
+    let page = format!(
+        "WHERE {}\n ORDER BY last_seen_at DESC, fingerprint DESC\n LIMIT $1",
+        conditions.join(" AND ")
+    );
     let sql = if workflow.is_none() {
         let columns = columns!("g", "g.last_workflow_name");
         format!("-- {NAME}\nSELECT {columns}\n  FROM failure_groups AS g\n {page}")
@@ -226,7 +230,10 @@ const GROUPS: &str = concat!(
     "\n  FROM failure_groups AS g\n WHERE g.fingerprint = ANY($1)"
 );
 
-async fn by_ids(pool: &ReadPool, ids: &[FailureId]) -> Result<HashMap<FailureId, FailureGroup>, RepositoryError> {
+async fn by_ids(
+    pool: &ReadPool,
+    ids: &[FailureId],
+) -> Result<HashMap<FailureId, FailureGroup>, RepositoryError> {
     const NAME: &str = "failure_group";
     let ids: Vec<Bits> = ids.iter().map(|id| Bits(id.to_bytes())).collect();
     let groups = all(NAME, &pool.query(NAME, GROUPS, &[&ids]).await?, group)?;
@@ -283,9 +290,9 @@ async fn similar(
     let found = best(found, limit, |group| *group);
     let ids: Vec<FailureId> = found.iter().map(|(_, (_, id))| *id).collect();
     let mut groups = by_ids(pool, &ids).await?;
-    let shown = found.into_iter().filter_map(|(similarity, (_, id))| {
-        Some(SimilarGroup { similarity, group: groups.remove(&id)? })
-    });
+    let shown = found
+        .into_iter()
+        .filter_map(|(similarity, (_, id))| Some(SimilarGroup { similarity, group: groups.remove(&id)? }));
     Ok(shown.collect())
 }
 

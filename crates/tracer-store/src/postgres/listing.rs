@@ -14,9 +14,9 @@ use tracer_core::execution::Execution;
 use tracer_core::repository::{ExecutionCursor, ExecutionFilter, RepositoryError};
 use tracer_core::similarity::{ErrorWords, FailureId};
 
-use super::{executions, failures};
 use super::pool::ReadPool;
 use super::row::{Bits, Stamp, stored};
+use super::{executions, failures};
 
 const NAME: &str = "list_executions";
 

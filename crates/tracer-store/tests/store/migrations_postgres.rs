@@ -48,7 +48,15 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
         texts(&client, "SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version").await;
     assert_eq!(
         applied,
-        ["1 executions", "2 baselines", "3 incidents", "4 idempotency", "5 in_flight", "6 alerts", "8 failures"]
+        [
+            "1 executions",
+            "2 baselines",
+            "3 incidents",
+            "4 idempotency",
+            "5 in_flight",
+            "6 alerts",
+            "8 failures"
+        ]
     );
     let expected = ["execution_failures", "workflow_executions", "workflow_steps"]
         .map(|table| ["01", "02", "03"].map(|month| format!("{table}_2026_{month}")))

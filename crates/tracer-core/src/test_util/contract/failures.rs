@@ -81,8 +81,12 @@ pub async fn what_does_not_fail_or_says_nothing_is_no_failure(lab: Lab) {
     }
     lab.ended(id, "load", ending(StepStatus::Failed)).await;
     lab.ended(id, "load", completed(5)).await;
-    lab.record(EndExecution { failure: Some(failure("called off")), status: ExecutionStatus::Cancelled, ..end(id) })
-        .await;
+    lab.record(EndExecution {
+        failure: Some(failure("called off")),
+        status: ExecutionStatus::Cancelled,
+        ..end(id)
+    })
+    .await;
     assert_eq!(shown(&lab).await, [""; 0]);
     assert_eq!(by_error(&lab, "warning").await, []);
     let id = lab.start("etl").await;
@@ -99,7 +103,8 @@ pub async fn a_failure_is_counted_once_however_often_it_is_told(lab: Lab) {
     assert!(!repeated.fresh);
     let running = lab.step(id, "save").await;
     lab.record(fixtures::complete(id, running, failing("disk full"))).await;
-    let again = lab.try_record(fixtures::complete(id, running, failing("disk full"))).await.expect("repeated");
+    let again =
+        lab.try_record(fixtures::complete(id, running, failing("disk full"))).await.expect("repeated");
     assert!(!again.fresh);
     assert_eq!(shown(&lab).await, ["2 × disk full"]);
 }
@@ -130,7 +135,8 @@ pub async fn an_execution_that_fails_as_its_step_did_is_one_failure(lab: Lab) {
 
 /// Returns a word that no other number has: without digits, which would be masked.
 fn word(number: usize) -> String {
-    let letters = (0..4).map(|place| char::from(b'a' + u8::try_from(number / 26_usize.pow(place) % 26).expect("small")));
+    let letters = (0..4)
+        .map(|place| char::from(b'a' + u8::try_from(number / 26_usize.pow(place) % 26).expect("small")));
     letters.collect()
 }
 
@@ -150,7 +156,8 @@ pub async fn groups_are_listed_last_seen_first_in_pages(lab: Lab) {
     for limit in [1, 5, 12] {
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
-            let page = lab.store().failure_groups(&GroupFilter::default(), after, limit).await.expect("an answer");
+            let page =
+                lab.store().failure_groups(&GroupFilter::default(), after, limit).await.expect("an answer");
             let Some(last) = page.last() else { break };
             after = Some(place(last));
             paged.extend(page);
@@ -186,7 +193,8 @@ pub async fn a_workflow_has_its_own_view_of_a_group(lab: Lab) {
     assert_eq!(groups(&lab, &since).await, []);
     let all = groups(&lab, &GroupFilter::default()).await;
     assert_eq!(all.iter().map(|group| group.count).collect::<Vec<_>>(), [3, 1]);
-    let after = etl_groups.first().map(|group| GroupCursor { last_seen_at: group.last_seen.at, id: group.id });
+    let after =
+        etl_groups.first().map(|group| GroupCursor { last_seen_at: group.last_seen.at, id: group.id });
     let second = lab.store().failure_groups(&of("etl"), after, 10).await.expect("an answer");
     assert_eq!(second, etl_groups.get(1..).expect("one"));
 }
@@ -227,7 +235,9 @@ pub async fn similar_groups_are_those_that_comparing_all_would_find(lab: Lab) {
         let search = Search { tokens: Tokens::of(&text), least };
         let mut expected: Vec<(f64, &FailureGroup)> = all
             .iter()
-            .map(|group| (Tokens::of(&format!("IoError {}", group.message)).similarity(&search.tokens), group))
+            .map(|group| {
+                (Tokens::of(&format!("IoError {}", group.message)).similarity(&search.tokens), group)
+            })
             .filter(|(similarity, _)| *similarity >= least.get())
             .collect();
         expected.sort_by(|(one, this), (other, that)| {
@@ -266,7 +276,9 @@ pub async fn groups_are_found_by_all_of_their_words(lab: Lab) {
 
 pub async fn executions_are_found_by_the_words_of_their_errors(lab: Lab) {
     let mut ids = Vec::new();
-    for (name, message) in [("etl", "Connection refused"), ("etl", "connection reset by peer"), ("ml", "out of memory")] {
+    for (name, message) in
+        [("etl", "Connection refused"), ("etl", "connection reset by peer"), ("ml", "out of memory")]
+    {
         let id = lab.start(name).await;
         fails(&lab, id, message).await;
         fails(&lab, id, "giving up").await;
@@ -343,7 +355,8 @@ pub async fn pages_by_error_have_no_gaps_or_repeats(lab: Lab) {
 }
 
 pub async fn failures_recorded_at_once_are_all_counted(lab: Lab) {
-    let starts = join_all((0..8).map(|number| lab.start(if number % 2 == 0 { "etl" } else { "other" }))).await;
+    let starts =
+        join_all((0..8).map(|number| lab.start(if number % 2 == 0 { "etl" } else { "other" }))).await;
     let work = (0..200).map(|number| {
         let id = starts[number % starts.len()];
         let message = ["disk 1 full", "no route", "out of memory"][number % 3];
@@ -362,7 +375,14 @@ pub async fn failures_recorded_at_once_are_all_counted(lab: Lab) {
 pub async fn hostile_errors_are_kept_and_found(lab: Lab) {
     let id = lab.start("etl").await;
     let long = (0..3_000).map(word).collect::<Vec<_>>().join(" ");
-    let hostile = ["", "'; DROP TABLE failure_groups; --", "NUL \0 in % _ \\ it", "… ?!", "ŐŰ 连接 🦀 \u{202e}x", &long];
+    let hostile = [
+        "",
+        "'; DROP TABLE failure_groups; --",
+        "NUL \0 in % _ \\ it",
+        "… ?!",
+        "ŐŰ 连接 🦀 \u{202e}x",
+        &long,
+    ];
     for message in hostile {
         let failure = Some(Failure::new(None, message, None));
         lab.ended(id, "load", Completion { failure, ..ending(StepStatus::Failed) }).await;
@@ -386,8 +406,10 @@ pub async fn an_execution_knows_its_failures(lab: Lab) {
     let other = lab.start("etl").await;
     fails(&lab, other, "no route").await;
     let own = lab.store().failures_of(id).await.expect("an answer");
-    let shown: Vec<_> =
-        own.iter().map(|own| (own.group.message.as_str(), own.times, own.of_execution, own.group.count)).collect();
+    let shown: Vec<_> = own
+        .iter()
+        .map(|own| (own.group.message.as_str(), own.times, own.of_execution, own.group.count))
+        .collect();
     assert_eq!(shown, [("no route", 1, true, 2), ("disk full", 3, false, 3)]);
     assert_eq!(own.first().and_then(|own| own.step), Some(step));
     assert!(own.iter().all(|own| own.tokens.fingerprint() == own.group.id));
@@ -412,7 +434,10 @@ pub async fn failures_are_forgotten_with_their_executions_and_groups_later(lab: 
     lab.advance(Micros::from_days(62));
     let pruned = lab.store().prune(lab.now(), usual).await.expect("pruned");
     assert_eq!(pruned.failure_groups, 0);
-    assert_eq!((by_error(&lab, "disk").await, lab.store().failures_of(old).await.expect("an answer")), (vec![], vec![]));
+    assert_eq!(
+        (by_error(&lab, "disk").await, lab.store().failures_of(old).await.expect("an answer")),
+        (vec![], vec![])
+    );
     assert_eq!(shown(&lab).await.len(), 2, "how often it was seen is kept");
     lab.advance(Micros::from_days(300));
     let new = lab.start("other").await;

@@ -60,7 +60,8 @@ async fn failures_are_counted_and_found_by_their_indexes() {
     bench.fail("common oneb again").await;
     let id = bench.fail("common oneb again").await;
     // Either leads to the failure of the execution.
-    let of_execution = ["pkey", "fingerprint_execution_id_idx"].map(|index| format!("execution_failures_2026_03_{index}"));
+    let of_execution =
+        ["pkey", "fingerprint_execution_id_idx"].map(|index| format!("execution_failures_2026_03_{index}"));
     assert!(of_execution.contains(&bench.used("save_failures")), "{}", bench.used("save_failures"));
 
     bench.run("ANALYZE").await;
@@ -68,7 +69,11 @@ async fn failures_are_counted_and_found_by_their_indexes() {
     let any = GroupFilter::default();
     let first = bench.store.failure_groups(&any, None, 10).await.expect("a page");
     let last = first.last().map(|group| GroupCursor { last_seen_at: group.last_seen.at, id: group.id });
-    bench.store.failure_groups(&GroupFilter { since: Some(bench.clock.now()), ..any }, last, 10).await.expect("a page");
+    bench
+        .store
+        .failure_groups(&GroupFilter { since: Some(bench.clock.now()), ..any }, last, 10)
+        .await
+        .expect("a page");
     assert_eq!(bench.used("failure_groups"), "failure_groups_seen");
     let of_one = GroupFilter { workflow: Some(workflow("other 1")), ..GroupFilter::default() };
     bench.store.failure_groups(&of_one, last, 10).await.expect("a page");
@@ -84,7 +89,10 @@ async fn failures_are_counted_and_found_by_their_indexes() {
         ("similar_failures", "failure_groups_pkey, failure_tokens_pkey"),
         ("failure_group", "failure_groups_pkey"),
         ("failures_with", "failure_tokens_pkey"),
-        ("failures_of_execution", "execution_directory_pkey, execution_failures_2026_03_pkey, failure_groups_pkey"),
+        (
+            "failures_of_execution",
+            "execution_directory_pkey, execution_failures_2026_03_pkey, failure_groups_pkey",
+        ),
     ] {
         assert_eq!(bench.used(query), expected, "{query}");
     }
