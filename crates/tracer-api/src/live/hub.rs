@@ -1,7 +1,8 @@
 //! Follows the store's changes once per process, and lets every listener have its own.
 //!
-//! The store is followed while somebody listens, and for a minute after. Listeners are woken together, at most once
-//! per pause, which grows with their number: what comes in between is rendered once and sent in one piece.
+//! The store is followed while somebody listens, and for a minute after. A listener is woken at most once per pause,
+//! which grows with their number: what comes in between is rendered once and sent in one piece. Many are woken in groups,
+//! spread over the pause: a thread that serves them serves those who write too, and is never busy with all at once.
 //!
 //! Invariant: a listener that is told nothing has missed nothing. Whoever lags behind what is kept, or was here when
 //! the store lost something, is told to resync, and goes on with the newest.
@@ -29,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How much longer it is for each listener, and the most that this makes.
 const PAUSE_EACH: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// Groups in which listeners are woken, and from how many on.
+const GROUPS: usize = 16;
+const MANY: usize = 64;
 /// How long the store is followed after the last listener has gone.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a store that is away is left alone.
@@ -51,8 +55,8 @@ struct Shared {
     settings: LiveSettings,
     stopping: CancellationToken,
     state: Mutex<State>,
-    /// Counts what happened to the state: whoever waits looks again.
-    told: watch::Sender<u64>,
+    /// Whoever waits for one of these looks again: one for each group of listeners.
+    told: [watch::Sender<()>; GROUPS],
 }
 
 impl std::fmt::Debug for Shared {
@@ -71,6 +75,8 @@ struct State {
     /// Whether somebody follows the store.
     is_followed: bool,
     listeners: usize,
+    /// How many there have been.
+    entered: usize,
     /// The newest batch that there is, as far as is known.
     newest: u64,
     /// How often the store has answered.
@@ -114,10 +120,11 @@ impl Hub {
             is_present: false,
             is_followed: false,
             listeners: 0,
+            entered: 0,
             newest: 0,
             rounds: 0,
         };
-        let (state, told) = (Mutex::new(state), watch::Sender::new(0));
+        let (state, told) = (Mutex::new(state), std::array::from_fn(|_| watch::Sender::new(())));
         Self(Arc::new(Shared { store, metrics, runtime, settings, stopping, state, told }))
     }
 
@@ -141,20 +148,23 @@ impl Hub {
 
     fn enter(&self, filter: Filter) -> Result<Listener, ListenError> {
         let shared = Arc::clone(&self.0);
-        let told = shared.told.subscribe();
-        {
+        let group = {
             let mut state = shared.state();
             if state.listeners >= shared.settings.listeners {
                 return Err(ListenError::Full);
             }
             state.listeners += 1;
+            state.entered = state.entered.wrapping_add(1);
             shared.metrics.live_listeners(state.listeners);
             if !state.is_followed {
                 state.is_followed = true;
                 let follow = shared.store.follow(PAST);
                 shared.runtime.spawn(Arc::clone(&shared).run(follow));
             }
-        }
+            state.entered
+        };
+        let [first, ..] = &shared.told;
+        let told = shared.told.get(group % GROUPS).unwrap_or(first).subscribe();
         let nowhere = Place::behind(0);
         Ok(Listener { shared, filter, told, cursor: nowhere, generation: 0, resync: false })
     }
@@ -189,10 +199,24 @@ impl Shared {
             if self.is_deserted(&mut left_at) {
                 return;
             }
-            if self.stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            if self.stopping.run_until_cancelled(self.tell(pause)).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Wakes the listeners within a pause.
+    async fn tell(&self, pause: Duration) {
+        let is_spread = !pause.is_zero() && self.state().listeners >= MANY;
+        let (slice, rest) =
+            if is_spread { (pause.div_f64(GROUPS as f64), Duration::ZERO) } else { (Duration::ZERO, pause) };
+        for group in &self.told {
+            group.send_replace(());
+            if is_spread {
+                tokio::time::sleep(slice).await;
+            }
+        }
+        tokio::time::sleep(rest).await;
     }
 
     /// Takes what was heard; returns how long to wait before more is asked for.
@@ -214,8 +238,6 @@ impl Shared {
         let is_all = last.map_or(heard.begins_after.is_none(), |last| last >= heard.newest);
         state.is_present |= is_all;
         let pause = if is_all { pause_for(state.listeners) } else { Duration::ZERO };
-        drop(state);
-        self.told.send_modify(|told| *told = told.wrapping_add(1));
         pause
     }
 
@@ -259,7 +281,7 @@ fn place_at(state: &State, resume: Resume, rounds: u64) -> Option<(Place, bool)>
 pub(super) struct Listener {
     shared: Arc<Shared>,
     filter: Filter,
-    told: watch::Receiver<u64>,
+    told: watch::Receiver<()>,
     /// What was told last, or passed over.
     cursor: Place,
     generation: u64,
