@@ -70,7 +70,7 @@ impl Frame {
             rate: RateLimit::new(settings.limits.rate_per_second, settings.limits.burst),
             metrics,
             body_timeout: settings.server.request_timeout,
-            otlp_port: Some(settings.otlp.http_port).filter(|port| *port != 0),
+            otlp_port: settings.otlp_http_port(),
         }
     }
 
