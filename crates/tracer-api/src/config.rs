@@ -308,6 +308,14 @@ impl Settings {
         validate::resolve(&self.listen)
     }
 
+    /// Returns the port that receives OTLP over HTTP and nothing else; none if it is off, or that of `listen`,
+    /// which receives it anyway.
+    #[must_use]
+    pub fn otlp_http_port(&self) -> Option<u16> {
+        let listen = validate::port(&self.listen);
+        Some(self.otlp.http_port).filter(|port| *port != 0 && *port != listen)
+    }
+
     /// Returns whether somebody has set a setting, by its dotted key, and not left it as it comes.
     #[must_use]
     pub fn is_set(&self, key: &str) -> bool {

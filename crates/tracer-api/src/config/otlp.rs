@@ -29,12 +29,6 @@ impl OtlpSettings {
     /// The key at fault within its section, and what is expected of it.
     pub(super) fn check(&self, listen: u16) -> Result<(), Fault> {
         let fault = |key: &str, reason: &str| Err((key.to_owned(), reason.to_owned()));
-        if self.http_port != 0 && self.http_port == listen {
-            return fault(
-                "http_port",
-                "must not be that of `listen`, which receives OTLP anyway: set it to 0",
-            );
-        }
         if self.grpc_port != 0 && (self.grpc_port == listen || self.grpc_port == self.http_port) {
             return fault("grpc_port", "must be a port of its own, or 0");
         }

@@ -49,6 +49,21 @@ fn argument_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn the_ports_of_otlp_are_ports_of_their_own() {
+    let port = |text: &str| load(text, &[], &[]).map(|settings| settings.otlp_http_port());
+    assert_eq!(port(""), Ok(Some(4318)));
+    assert_eq!(port("[otlp]\nhttp_port = 0"), Ok(None));
+    assert_eq!(port("listen = \"127.0.0.1:4318\""), Ok(None), "it is received there anyway");
+    let told = "tracer.toml: `otlp.grpc_port`: must be a port of its own, or 0";
+    assert_eq!(port("[otlp]\ngrpc_port = 4318"), Err(told.to_owned()));
+    assert!(port("listen = \":4317\"").is_err());
+    assert!(port("[otlp]\nhttp_port = 70000").is_err());
+    assert!(port("[otlp]\ngrace = \"1ms\"").is_err() && port("[otlp]\nsilence = \"1s\"").is_err());
+    let settings = load("[otlp]\nhttp_port = 4318", &[], &[]).unwrap();
+    assert_eq!((settings.is_set("otlp.http_port"), settings.is_set("otlp.grpc_port")), (true, false));
+}
+
+#[test]
 fn the_environment_sets_every_type_of_setting() {
     let env = [
         ("TRACER_INSECURE", "true"),

@@ -22,8 +22,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
     settings.export.check().map_err(|(key, reason)| (format!("export.{key}"), reason))?;
-    let port = settings.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    settings.otlp.check(port.unwrap_or_default()).map_err(|(key, reason)| (format!("otlp.{key}"), reason))?;
+    let listens = port(&settings.listen);
+    settings.otlp.check(listens).map_err(|(key, reason)| (format!("otlp.{key}"), reason))?;
     sizes(settings)?;
     durations(settings)?;
     buckets(&settings.metrics.duration_buckets)
@@ -103,6 +103,11 @@ fn buckets(bounds: &[f64]) -> Result<(), &'static str> {
         return Err("must be positive numbers, each above the one before");
     }
     Ok(())
+}
+
+/// Returns the port of `host:port`; 0 of anything else.
+pub(super) fn port(listen: &str) -> u16 {
+    listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
 }
 
 fn listen(text: &str) -> Result<(), String> {

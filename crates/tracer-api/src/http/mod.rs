@@ -76,7 +76,7 @@ impl Frame {
             metrics,
             body_timeout: settings.server.request_timeout,
             own_requests: None,
-            otlp_port: Some(settings.otlp.http_port).filter(|port| *port != 0),
+            otlp_port: settings.otlp_http_port(),
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Ports {
 /// The operating system's, if a port that was set cannot be listened on.
 pub fn bind(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Result<Ports> {
     Ok(Ports {
-        http: port(settings, "otlp.http_port", settings.otlp.http_port, addresses)?,
+        http: port(settings, "otlp.http_port", settings.otlp_http_port().unwrap_or_default(), addresses)?,
         grpc: port(settings, "otlp.grpc_port", settings.otlp.grpc_port, addresses)?,
     })
 }
