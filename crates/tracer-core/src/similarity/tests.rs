@@ -101,12 +101,17 @@ fn only_a_similarity_from_three_tenths_to_one_can_be_asked_for() {
     }
 }
 
+/// Returns the number behind the first letter of a word.
+fn number_of(token: &str) -> u64 {
+    token.trim_start_matches(char::is_alphabetic).parse().unwrap()
+}
+
 #[test]
 fn common_words_are_looked_up_for_small_groups_only_and_the_commonest_for_none() {
     let words = |count: usize| Tokens::from_stored((0..count).map(|word| format!("w{word:02}")));
     let shown = |count, least| {
         let search = Search { tokens: words(count), least: MinSimilarity::new(least).unwrap() };
-        let prefix = search.prefix(|token| token[1..].parse().unwrap());
+        let prefix = search.prefix(number_of);
         prefix
             .lookups
             .iter()
@@ -158,7 +163,7 @@ proptest! {
     #[test]
     fn no_similar_group_is_passed_over(groups in prop::collection::vec(sets(), 0..40), tokens in sets(), least in 0.3_f64..=1.0, counts in prop::collection::vec(0_u64..500, 30)) {
         let search = Search { tokens, least: MinSimilarity::new(least).unwrap() };
-        let prefix = search.prefix(|token| counts[token[1..].parse::<usize>().unwrap()]);
+        let prefix = search.prefix(|token| counts[usize::try_from(number_of(token)).unwrap()]);
         for group in groups.iter().filter(|group| !group.is_empty() && search.compare(group.as_slice().iter().map(String::as_str)).is_some()) {
             let has = |lookup: &&Lookup| lookup.most >= group.len() && group.as_slice().contains(&lookup.token);
             let shared = prefix.lookups.iter().filter(has).count();

@@ -228,11 +228,10 @@ impl Lead {
     /// Returns how many executions the condition leaves, or [`FEW`] if there are more; for failures, up to
     /// [`FEW_FAILURES`].
     fn count(&self, tx: &Transaction<'_>) -> Result<usize, StoreError> {
-        let (from, condition, few) = match self.index {
-            Index::Failure => {
-                ("execution_failures", "group_id IN (SELECT value FROM json_each(?))", FEW_FAILURES)
-            }
-            other => (other.from(), self.condition, FEW),
+        let (from, condition, few) = if self.index == Index::Failure {
+            ("execution_failures", "group_id IN (SELECT value FROM json_each(?))", FEW_FAILURES)
+        } else {
+            (self.index.from(), self.condition, FEW)
         };
         let sql = format!(
             "-- count_executions\nSELECT count(*) FROM (SELECT 1 FROM {from} WHERE {condition} LIMIT {few})"
