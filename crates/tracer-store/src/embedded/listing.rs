@@ -479,7 +479,7 @@ mod tests {
             .collect();
         let expected = [
             "SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SEARCH f USING COVERING INDEX execution_failures_of_group (group_id=?); LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:; SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); USE TEMP B-TREE FOR ORDER BY",
-            "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:",
+            "SEARCH workflow_executions USING COVERING INDEX workflow_executions_workflow (workflow_name=? AND (started_at,execution_id)<(?,?)); SEARCH workflow_executions USING PRIMARY KEY (execution_id=?); SEARCH f EXISTS USING PRIMARY KEY (execution_id=?); LIST SUBQUERY 2; SCAN json_each VIRTUAL TABLE INDEX 1:; CREATE BLOOM FILTER",
         ];
         assert_eq!(plans, expected);
     }
