@@ -37,7 +37,7 @@ async fn events_are_looked_up_by_their_execution_in_the_partition_of_its_month()
     tell(&bench).await;
     let directory = "execution_directory_pkey";
     let (by_id, by_number) =
-        ("workflow_events_2026_03_execution_id_event_id_recorded_mon_idx", "workflow_events_2026_03_pkey");
+        ("workflow_events_2026_03_execution_id_event_id_recorded_mont_idx", "workflow_events_2026_03_pkey");
     assert_eq!(bench.used("look_events"), format!("{directory}, {by_id}, {by_number}"));
     assert_eq!(bench.used("last_events"), format!("{directory}, {by_number}"));
     assert_eq!(bench.used("events"), format!("{directory}, {by_number}"));
