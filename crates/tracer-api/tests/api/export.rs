@@ -401,3 +401,37 @@ async fn the_services_own_requests_are_spans_if_it_is_told_so() {
     );
     assert_snapshot!(pairs(&span.attributes), @r#"http.request.method="GET" url.path="/stats/a%2Fb" url.scheme="http" network.protocol.version="1.1" server.address="127.0.0.1" client.address="127.0.0.1" user_agent.original="test" http.route="/stats/{workflow_name}" http.response.status_code=400"#);
 }
+
+#[tokio::test]
+async fn what_another_tracer_takes_is_the_same_trace() {
+    let other = start_with(|_| {}).await;
+    let url = format!("http://{}", other.address);
+    let mut service = start_with(|settings| settings.export.endpoint = url).await;
+    let execution = service.execution("etl").await;
+    service.took(&execution, "load", 100).await;
+    let outer = service.step(&execution, "outer").await;
+    let inner = json!({"step_name": "inner", "parent_step_id": id_of(&outer), "duration_ms": 5,
+        "status": "failed", "error": {"type": "Timeout", "message": "too late"}});
+    service.post(&format!("{execution}/steps"), inner).await.expect(201);
+    service.advance(250);
+    service.put(&outer, json!({"status": "completed"})).await.expect(200);
+    end(&service, &execution, "completed").await;
+    let closing = CancellationToken::new();
+    closing.cancel();
+    service.exporter.take().unwrap().run(closing).await;
+    let mut shown = Vec::new();
+    for tracer in [&service, &other] {
+        let answer = tracer.get(&format!("/jaeger/api/traces/{}", id_of(&execution))).await.expect(200);
+        let spans = answer["data"][0]["spans"].as_array().unwrap().clone();
+        let told = spans.iter().map(|span| {
+            let error = span["tags"].as_array().unwrap().iter().any(|tag| tag["key"] == "error");
+            let (id, name, above) = (&span["spanID"], &span["operationName"], &span["references"]);
+            format!("{id} {name} {above} {} {} {error} {}", span["startTime"], span["duration"], span["logs"])
+        });
+        shown.push(told.collect::<BTreeSet<String>>());
+        let services = tracer.get("/jaeger/api/services").await.expect(200);
+        assert_eq!(services["data"], json!(["etl"]));
+    }
+    assert_eq!(shown[0].len(), 4);
+    assert_eq!(shown[0], shown[1]);
+}

@@ -211,7 +211,7 @@ async fn an_execution_of_rest_is_a_trace_whose_root_it_is() {
       warnings: [String("it still runs: its duration is what it has taken so far")]
     [inner] "inner" of etl at 1000 for 40000 [CHILD_OF [transform]]
       tracer.status="failed":s error=true:b otel.status_code="ERROR":s otel.status_description="too late":s span.kind="internal":s tracer.step.type="llm":s tracer.step.attempt=2:i
-      at 41000: event="exception":s exception.type="Timeout":s exception.message="too late":s exception.stacktrace="at a":s
+      at 41000: event="exception":s exception.message="too late":s exception.stacktrace="at a":s exception.type="Timeout":s
     p1: "etl"
     "##);
 }

@@ -366,8 +366,8 @@ fn logs(detail: Option<&SpanDetail>, failure: Option<&Failure>, ended_at: Timest
         let kind = failure.kind.iter().map(|kind| JaegerTag::text("exception.type", kind.as_str()));
         let stack = failure.stack.iter().map(|stack| JaegerTag::text("exception.stacktrace", stack.as_str()));
         let message = JaegerTag::text("exception.message", failure.message.as_str());
-        let fields =
-            [JaegerTag::text("event", "exception")].into_iter().chain(kind).chain([message]).chain(stack);
+        // In the order of the attributes that an event has.
+        let fields = [JaegerTag::text("event", "exception"), message].into_iter().chain(stack).chain(kind);
         logs.push(JaegerLog { timestamp: ended_at.as_micros(), fields: fields.collect() });
     }
     logs
