@@ -186,6 +186,10 @@ fn take_step(
     set: &mut WorkingSet,
     told: &mut SpansRecorded,
 ) -> Option<StepKey> {
+    if !trace.born_of_spans && span.id == id.root_span() {
+        // The execution itself, as it was exported from here.
+        return None;
+    }
     let key = (id, span.id);
     let stored = set.steps.get(&key);
     let has_ended = set.executions.get(&id).is_some_and(|head| head.status != ExecutionStatus::Running);

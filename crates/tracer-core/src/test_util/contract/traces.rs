@@ -234,6 +234,8 @@ pub async fn spans_join_an_execution_that_its_client_started(lab: Lab) {
     assert_eq!(verdict(early.bottleneck.as_ref()), "CRITICAL 5.00 over 100ms of 10");
     // A span without a parent is no root here: the client said what the execution is.
     record(&lab, id, [span(7, None, "detached", 0, 9)]).await;
+    // Nor is the execution itself a step, if it comes back from where it was exported to.
+    assert_eq!(record(&lab, id, [span(root, None, "etl", 0, 9)]).await, SpansRecorded::default());
     // And a step that its client has started may end as a span.
     record(&lab, id, [Span { id: step, ..span(1, None, "LOAD", 0, 60) }]).await;
     let load = lab.step_of(id, step).await;
