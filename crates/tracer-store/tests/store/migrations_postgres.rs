@@ -12,6 +12,13 @@ use tracer_core::time::{Micros, Timestamp};
 use tracer_store::test_util::postgres::TestDatabase;
 use tracer_store::{Location, OpenError, StoreConfig};
 
+/// What is partitioned.
+const TABLES: [&str; 5] =
+    ["execution_failures", "service_executions", "workflow_events", "workflow_executions", "workflow_steps"];
+
+/// What makes the tables of failures.
+const FAILURES: &str = include_str!("../../../../migrations/postgres/V0008__failures.sql");
+
 async fn open_at(url: &str, now: Timestamp) -> Result<Arc<dyn Repository>, OpenError> {
     let clock = Some(Arc::new(FakeClock::at(now)) as _);
     let config = StoreConfig { pool_size: 2, clock, ..StoreConfig::at(Location::Postgres(url.to_owned())) };
@@ -30,7 +37,9 @@ async fn texts(client: &Client, sql: &str) -> Vec<String> {
 }
 
 async fn partitions(client: &Client) -> Vec<String> {
-    texts(client, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('workflow_executions'::regclass, 'workflow_steps'::regclass, 'execution_failures'::regclass) ORDER BY 1").await
+    let of_tables = "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent
+                      WHERE p.relkind = 'p' ORDER BY 1";
+    texts(client, of_tables).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,9 +70,8 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
             "10 services"
         ]
     );
-    let expected = ["execution_failures", "workflow_executions", "workflow_steps"]
-        .map(|table| ["01", "02", "03"].map(|month| format!("{table}_2026_{month}")))
-        .concat();
+    let expected =
+        TABLES.map(|table| ["01", "02", "03"].map(|month| format!("{table}_2026_{month}"))).concat();
     assert_eq!(partitions(&client).await, expected);
 }
 
@@ -107,14 +115,7 @@ async fn months_come_and_go_with_time() {
     let retention = Retention { detail: Micros::from_days(30), aggregates: Micros::from_days(400) };
     let pruned = store.prune(march + Micros::from_days(30), retention).await.expect("pruned");
     assert_eq!(pruned.partitions, 10);
-    let tables = [
-        "execution_failures",
-        "service_executions",
-        "workflow_events",
-        "workflow_executions",
-        "workflow_steps",
-    ];
-    let expected = tables
+    let expected = TABLES
         .map(|table| ["2026_03", "2026_04", "2026_05", "2027_01"].map(|month| format!("{table}_{month}")))
         .concat();
     assert_eq!(partitions(&client).await, expected);
@@ -126,15 +127,12 @@ async fn what_an_older_version_recorded_may_fail_yet() {
     let store = open_at(database.url(), NOON).await.expect("a store");
     let execution = start("etl");
     store.record(request(NOON, execution.clone())).await.expect("started");
-    store.shut_down().await;
-    drop(store);
-    // As the version before failures left it.
+    // As the version before failures left it, and as this one then makes it.
     let client = connect(database.url()).await;
-    let before = "DROP TABLE failure_groups, failure_tokens, failure_workflows, execution_failures;
-                  DELETE FROM refinery_schema_history WHERE version = 8";
+    let before = "DROP TABLE failure_groups, failure_tokens, failure_workflows, execution_failures";
     client.batch_execute(before).await.expect("the older tables");
+    client.batch_execute(FAILURES).await.expect("migrated");
     let later = NOON + Micros::from_days(365);
-    let store = open_at(database.url(), later).await.expect("a store");
     let ended = whole(execution.id, "load", failed(5));
     store.record(request(later, ended)).await.expect("recorded in the month of its execution");
     assert_eq!(store.failures_of(execution.id).await.expect("an answer").len(), 1);
