@@ -131,7 +131,15 @@ async fn what_cannot_be_decoded_is_400_in_the_form_of_the_request() {
         json(b"{\"a\": \"\xff\"}").await.error(400),
         json(b"{} {}").await.error(400),
     ];
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    3 The body is JSON that ends too early.
+    3 The body is not JSON from line 1, column 20 on.
+    3 The body is JSON that ends too early.
+    3 The body is not an OTLP export: the value that ends at line 1, column 2 has the wrong type.
+    3 The body is not an OTLP export: the value that ends at line 1, column 19 has the wrong type.
+    3 The body is not UTF-8.
+    3 The body is not JSON from line 1, column 4 on.
+    "#);
     assert_eq!(service.everything().await, before);
 }
 
