@@ -237,8 +237,7 @@ impl Shared {
         // What is held back by a batch that is still missing is not the past either.
         let is_all = last.map_or(heard.begins_after.is_none(), |last| last >= heard.newest);
         state.is_present |= is_all;
-        let pause = if is_all { pause_for(state.listeners) } else { Duration::ZERO };
-        pause
+        if is_all { pause_for(state.listeners) } else { Duration::ZERO }
     }
 
     /// Returns whether nobody has listened for a while; then nobody follows any more.
