@@ -182,6 +182,12 @@ impl Span {
         self.end.as_ref().map_or(self.started_at, |end| self.started_at + end.duration)
     }
 
+    /// Returns whether it is part of no other span, and has ended: as a rule, its trace has ended with it.
+    #[must_use]
+    pub const fn is_ended_root(&self) -> bool {
+        self.parent.is_none() && self.end.is_some()
+    }
+
     /// Returns whether it says more than another telling of the same span: whoever sends a span before its end
     /// sends it again. Two that say as much are the same.
     #[must_use]

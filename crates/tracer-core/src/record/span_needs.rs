@@ -9,6 +9,7 @@ use super::working_set::{ExecutionHead, WorkingSet};
 use crate::attributes::Attributes;
 use crate::cohort::{Cohort, CohortSpec};
 use crate::detect::Policy;
+use crate::execution::ExecutionStatus;
 use crate::name::{StepName, WorkflowName};
 use crate::span::{Span, TraceSpans};
 use crate::time::Timestamp;
@@ -21,7 +22,7 @@ pub(super) struct Compared {
     pub(super) cohort: Option<Cohort>,
 }
 
-/// Returns what spans are judged by before they are learnt: those of traces that have a name and are not settled.
+/// Returns what spans are judged by before they are learnt: those of traces that have a name and go on.
 pub(super) fn judged_early(policy: &Policy, record: &RecordSpans, set: &WorkingSet) -> Vec<Compared> {
     let of_trace = |trace: &TraceSpans| {
         let head = set.executions.get(&trace.id);
@@ -33,7 +34,8 @@ pub(super) fn judged_early(policy: &Policy, record: &RecordSpans, set: &WorkingS
             Some(head) => Trace::told_with(head.trace.as_deref(), &trace.spans)?,
             None => Trace::told_with(None, &trace.spans)?,
         };
-        let wanted = |span: &&Span| !is_settled || span.end.is_none();
+        let ends_soon = head.is_some_and(has_ended) || trace.spans.iter().any(Span::is_ended_root);
+        let wanted = |span: &&Span| span.end.is_none() || !is_settled && !ends_soon;
         let compared = |span: &Span| Compared {
             workflow: workflow.clone(),
             step: span.name.clone(),
@@ -103,6 +105,11 @@ pub(super) fn settling_samples(
         samples.extend(total_sample(&head.workflow, head.started_at, head.ended_at, now));
     }
     samples
+}
+
+/// Whether an execution is over: by its root, by its client, or by silence.
+fn has_ended(head: &ExecutionHead) -> bool {
+    head.status != ExecutionStatus::Running
 }
 
 fn is_settled(head: &ExecutionHead) -> bool {

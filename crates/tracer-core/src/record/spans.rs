@@ -1,7 +1,7 @@
 //! Recording spans as they come: in any order, late, and more than once.
 //!
-//! A span is stored when it comes. If its workflow is known by a name that was given, it is judged at once, so
-//! that people hear of what is slow while the trace goes on; but it enters its histories with its whole trace
+//! A span is stored when it comes. If its workflow is known by a name that was given, and its trace goes on, it is
+//! judged at once, so that people hear of what is slow before the trace ends; but it enters its histories with its whole trace
 //! (`settle`), unless that has happened already: then it is an ordinary step that is recorded whole.
 //!
 //! Invariant: what is stored in the end depends neither on the order in which spans come nor on how often.
@@ -193,6 +193,8 @@ fn take_step(
     let key = (id, span.id);
     let stored = set.steps.get(&key);
     let has_ended = set.executions.get(&id).is_some_and(|head| head.status != ExecutionStatus::Running);
+    // Then it is settled in a moment, and judged once and for all.
+    let ends_soon = has_ended || trace.root.as_ref().is_some_and(|root| root.end.is_some());
     let (replaced, was_completed) = match (stored, &span.end) {
         // Of work that is over nothing starts any more.
         (None, None) if has_ended && trace.settled => return None,
@@ -235,7 +237,7 @@ fn take_step(
                 let failed = Failed { execution: id, step: Some(span.id), failure, ended_at };
                 note_failure(set, &failed, now);
             }
-            if trace.is_named() && end.status.is_judged() {
+            if trace.is_named() && !ends_soon && end.status.is_judged() {
                 judge_early(policy, &workflow, &mut step, &finished(end, times), now, set);
             }
             trace.waiting += u32::from(!waited);
