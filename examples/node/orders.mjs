@@ -25,7 +25,11 @@ function provider(service) {
   const exporter = () => new Exporter({ url: options.endpoint });
   return new NodeTracerProvider({
     resource: resourceFromAttributes({ "service.name": service, "service.version": "1.4.0" }),
-    spanProcessors: [new StartProcessor(exporter()), new BatchSpanProcessor(exporter())],
+    spanProcessors: [
+      new StartProcessor(exporter()),
+      // Soon: until it has heard of the end, Tracer takes the step for running.
+      new BatchSpanProcessor(exporter(), { scheduledDelayMillis: 500 }),
+    ],
   });
 }
 

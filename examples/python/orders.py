@@ -30,7 +30,8 @@ def exporter(arguments):
 def provider(service, arguments):
     made = TracerProvider(resource=Resource.create({"service.name": service, "service.version": "1.4.0"}))
     made.add_span_processor(StartProcessor(exporter(arguments)))
-    made.add_span_processor(BatchSpanProcessor(exporter(arguments)))
+    # Soon: until it has heard of the end, Tracer takes the step for running.
+    made.add_span_processor(BatchSpanProcessor(exporter(arguments), schedule_delay_millis=500))
     return made
 
 

@@ -1,32 +1,48 @@
-"""Tells Tracer that spans began, so that it can judge them while they run."""
+"""Tells Tracer which spans are running, so that it can judge them before they end."""
+
+import threading
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
 class StartProcessor(SpanProcessor):
-    """Exports a copy of every span as it begins: without a length, and marked as running."""
+    """Every second exports a copy of each span that began and has not ended: without a length, marked as running."""
 
-    def __init__(self, exporter):
-        self._starts = BatchSpanProcessor(exporter, schedule_delay_millis=500)
+    def __init__(self, exporter, seconds=1.0):
+        self._exporter, self._seconds, self._running = exporter, seconds, {}
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
 
     def on_start(self, span, parent_context=None):
-        self._starts.on_end(
-            ReadableSpan(
-                name=span.name,
-                context=span.context,
-                parent=span.parent,
-                kind=span.kind,
-                resource=span.resource,
-                instrumentation_scope=span.instrumentation_scope,
-                attributes={**(span.attributes or {}), "tracer.step.state": "running"},
-                start_time=span.start_time,
-                end_time=span.start_time,
-            )
-        )
+        if span.context.trace_flags.sampled:
+            self._running[span.context.span_id] = span
+
+    def on_end(self, span):
+        self._running.pop(span.context.span_id, None)
+
+    def _run(self):
+        told = set()
+        while not self._stopped.wait(self._seconds):
+            running = dict(self._running)
+            starts = [start_of(span) for id, span in running.items() if id not in told]
+            told = set(running)
+            if starts:
+                self._exporter.export(starts)
 
     def shutdown(self):
-        self._starts.shutdown()
+        self._stopped.set()
+        self._exporter.shutdown()
 
-    def force_flush(self, timeout_millis=30000):
-        return self._starts.force_flush(timeout_millis)
+
+def start_of(span):
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        kind=span.kind,
+        resource=span.resource,
+        instrumentation_scope=span.instrumentation_scope,
+        attributes={**(span.attributes or {}), "tracer.step.state": "running"},
+        start_time=span.start_time,
+        end_time=span.start_time,
+    )
