@@ -108,8 +108,10 @@ fn record_trace(
 fn tell_end(trace: &Trace, id: ExecutionId, now: Timestamp, set: &mut WorkingSet, told: &mut SpansRecorded) {
     let Some(ended) = stored_end(id, set) else { return };
     let failure = trace.root.as_ref().and_then(|root| root.end.as_ref()?.failure.as_ref());
-    let failed = Failed { execution: id, step: None, failure, ended_at: ended.ended_at };
-    note_failure(set, &failed, now);
+    if ended.status == ExecutionStatus::Failed {
+        let failed = Failed { execution: id, step: None, failure, ended_at: ended.ended_at };
+        note_failure(set, &failed, now);
+    }
     changes::execution_ended(&ended, failure, set.changes.len(), now, set);
     told.ended.push(ended);
 }
