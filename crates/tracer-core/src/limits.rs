@@ -111,6 +111,8 @@ pub const SPAN_EVENTS: usize = 128;
 pub const TRACE_RESOURCES: usize = 32;
 /// Steps of a trace that may wait to enter their histories together; with more, those that wait enter them.
 pub const TRACE_STEPS_WAITING: u32 = 10_000;
+/// Failed steps of a trace without a name that may wait to be counted under the one that it gets.
+pub const TRACE_FAILURES_WAITING: usize = 1_000;
 /// Most bytes of an OTLP export, before and after decompression.
 pub const OTLP_BODY_BYTES: usize = 16 * 1024 * 1024;
 

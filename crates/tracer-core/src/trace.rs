@@ -100,6 +100,10 @@ pub struct Trace {
     pub closed_by_silence: bool,
     /// Steps that wait to enter their histories.
     pub waiting: u32,
+    /// Those of them that failed while nothing named the workflow: they are counted among its failures when the
+    /// trace is settled. At most [`limits::TRACE_FAILURES_WAITING`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<StepId>,
     /// Steps that came as spans and completed, so far.
     pub completed: u64,
     /// When its last span ended, so far.
@@ -218,6 +222,14 @@ impl Trace {
         let Some(first) = &self.first else { return Default::default() };
         let service = first.service.iter().map(|name| (SERVICE_NAME.to_owned(), name.as_str().into()));
         (first.version.clone(), Attributes::from_stored(service.collect()))
+    }
+
+    /// Returns whether more steps wait to enter their histories than may. Before anything names the workflow there
+    /// may be ten times as many: under a name that is made up nobody would find them.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let most = limits::TRACE_STEPS_WAITING;
+        self.waiting >= if self.is_named() || self.root.is_some() { most } else { most * 10 }
     }
 
     /// Keeps what produced spans, while there is room.

@@ -25,6 +25,9 @@ use super::starts;
 use super::wire::{self, EXCEPTION, Id, Pairs};
 use crate::fitting::Fitting;
 
+/// How a step ended, where its status does not say it: what this service writes when it exports.
+const STATUS: &str = "tracer.status";
+
 const SERVICE_VERSION: &str = "service.version";
 /// `STATUS_CODE_ERROR`.
 const ERROR: i32 = 2;
@@ -232,7 +235,13 @@ fn end(sent: &wire::Span<'_>) -> SpanEnd {
     // Rounded from the nanoseconds: two times that are each cut would be off by up to one.
     let duration = Micros::new(sent.end.saturating_sub(sent.start).saturating_add(500) / 1000);
     let failed = sent.status.code == ERROR;
-    let status = if failed { StepStatus::Failed } else { StepStatus::Completed };
+    // OpenTelemetry has no word for what was not done, or was called off.
+    let status = match sent.attributes.text(STATUS) {
+        _ if failed => StepStatus::Failed,
+        Some("skipped") => StepStatus::Skipped,
+        Some("cancelled") => StepStatus::Cancelled,
+        Some(_) | None => StepStatus::Completed,
+    };
     SpanEnd { status, duration, failure: if failed { failure(sent) } else { None } }
 }
 

@@ -194,6 +194,9 @@ fn start_step(
     };
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
+    if let Some(completion) = &start.completion {
+        spans::count_by_rest(start.execution, completion.status, set);
+    }
     hear_from(policy, start.execution, now, set);
     Ok(fresh(outcome))
 }
@@ -250,6 +253,7 @@ fn complete_step(
     let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
+    spans::count_by_rest(complete.execution, completion.status, set);
     hear_from(policy, complete.execution, now, set);
     Ok(fresh(outcome))
 }

@@ -263,10 +263,10 @@ pub(super) fn judge_early(
     workflow: &WorkflowName,
     step: &mut Step,
     finish: &Finish<'_>,
+    in_flight: bool,
     now: Timestamp,
     set: &mut WorkingSet,
 ) {
-    let in_flight = alerting::freed(policy, step.incident, now, set);
     let examined = examine(policy, workflow, step, finish, set);
     let Some((examined, verdict)) = examined.as_ref().and_then(|found| Some((found, found.verdict()?)))
     else {

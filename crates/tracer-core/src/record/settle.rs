@@ -14,6 +14,7 @@ use super::alerting::{self, Telling, Told};
 use super::apply::{ended_step, fresh, learn_total, repeated};
 use super::changes;
 use super::command::SettleTrace;
+use super::failures::{Failed, note_failure};
 use super::judging::{Examined, Finish, absorb, examine};
 use super::outcome::{Answer, JudgedStep, Outcome, StepEnded, TraceSettled};
 use super::services;
@@ -21,7 +22,7 @@ use super::spans::{stored_end, write};
 use super::working_set::{ExecutionHead, WorkingSet, Written};
 use crate::detect::Policy;
 use crate::execution::ExecutionStatus;
-use crate::ids::ExecutionId;
+use crate::ids::{ExecutionId, StepId};
 use crate::name::WorkflowName;
 use crate::step::{Step, StepStatus, StepTimes};
 use crate::time::Timestamp;
@@ -52,6 +53,7 @@ pub(super) fn settle_trace(
         trace.waiting = 0;
         let waiting = set.waiting.remove(&look.id).unwrap_or_default();
         services::count_calls(trace.root.as_deref(), &waiting, set);
+        count_failures(&std::mem::take(&mut trace.uncounted), &waiting, now, set);
         set.waiting.insert(look.id, waiting);
         told.steps = settle(policy, look.id, now, set);
         cancel_running(policy, look.id, now, set);
@@ -87,7 +89,7 @@ fn plan_of(head: &ExecutionHead, trace: &Trace, policy: &Policy, now: Timestamp)
     let silent_at = trace.heard_at + policy.traces().silence;
     let closes = trace.born_of_spans && silent_at <= now;
     // It runs, and more steps wait than may.
-    let is_full = trace.waiting >= crate::limits::TRACE_STEPS_WAITING;
+    let is_full = trace.is_full();
     let again_at = (trace.born_of_spans && !closes).then_some(silent_at);
     Plan { settles: !trace.settled && (closes || is_full), closes, again_at }
 }
@@ -109,6 +111,15 @@ fn end_of(step: &Step) -> Option<(StepTimes, Finish<'_>)> {
     let times = StepTimes { started_at: step.started_at, ended_at, duration };
     let (began, failure) = (Some(step.started_at), step.failure.as_ref());
     Some((times, Finish { status: step.status, times, began, failure, telling: Telling::REAL }))
+}
+
+/// Counts the failures that came before the workflow had a name.
+fn count_failures(uncounted: &[StepId], waiting: &[Step], now: Timestamp, set: &mut WorkingSet) {
+    for step in waiting.iter().filter(|step| uncounted.contains(&step.id)) {
+        let (failure, ended_at) = (step.failure.as_ref(), step.ended_at.unwrap_or(now));
+        let failed = Failed { execution: step.execution, step: Some(step.id), failure, ended_at };
+        note_failure(set, &failed, now);
+    }
 }
 
 /// Lets the steps that wait enter their histories.
@@ -145,7 +156,8 @@ fn learn(
     now: Timestamp,
     set: &mut WorkingSet,
 ) -> Option<StepEnded> {
-    let told = Told { in_flight: false, early: step.bottleneck.is_some() };
+    // Told that it was stuck, it is told as slow only if that happens again.
+    let told = Told { in_flight: step.incident.is_some(), early: step.bottleneck.is_some() };
     let verdict = examined.as_ref().and_then(Examined::verdict).cloned();
     let (times, finish) = end_of(&step)?;
     let regression = examined

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::alerting::Telling;
+use super::alerting::{self, Telling};
 use super::apply::{ended_step, fresh, repeated};
 use super::changes;
 use super::command::RecordSpans;
@@ -234,22 +234,30 @@ fn take_step(
             step.failure.clone_from(&end.failure);
             step.judge_at = None;
             step.by_trace = true;
+            let told_in_flight = alerting::freed(policy, step.incident, now, set);
             if step.status == StepStatus::Failed && !had_failed {
-                let (failure, ended_at) = (end.failure.as_ref(), times.ended_at);
-                let failed = Failed { execution: id, step: Some(span.id), failure, ended_at };
-                note_failure(set, &failed, now);
+                let has_name = trace.is_named() || trace.root.is_some();
+                if has_name || trace.uncounted.len() >= limits::TRACE_FAILURES_WAITING {
+                    let (failure, ended_at) = (end.failure.as_ref(), times.ended_at);
+                    let failed = Failed { execution: id, step: Some(span.id), failure, ended_at };
+                    note_failure(set, &failed, now);
+                } else {
+                    trace.uncounted.push(span.id);
+                }
             }
             if trace.is_named() && !ends_soon && end.status.is_judged() {
-                judge_early(policy, &workflow, &mut step, &finished(end, times), now, set);
+                let finished = finished(end, times);
+                judge_early(policy, &workflow, &mut step, &finished, told_in_flight, now, set);
             }
             trace.waiting += u32::from(!waited);
             changes::step_ended(&workflow, &step, mark, now, set);
         }
     }
-    if step.status == StepStatus::Completed && !was_completed {
-        trace.completed += 1;
-    } else if was_completed && step.status != StepStatus::Completed {
-        trace.completed = trace.completed.saturating_sub(1);
+    let (before, after) = (u64::from(was_completed), u64::from(step.status == StepStatus::Completed));
+    let counted = |count: u64| (count + after).saturating_sub(before);
+    trace.completed = counted(trace.completed);
+    if let Some(head) = set.executions.get_mut(&id).filter(|_| has_ended) {
+        head.steps_completed = counted(head.steps_completed);
     }
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(written);
@@ -338,6 +346,9 @@ fn end_by_root(trace: &mut Trace, id: ExecutionId, set: &mut WorkingSet) {
     head.ended_at = Some(root.ended_at());
     head.duration = Some(end.duration);
     head.judge_at = None;
+    if !trace.ended_by_root && !trace.closed_by_silence {
+        head.steps_completed = trace.completed;
+    }
     trace.ended_by_root = true;
     trace.closed_by_silence = false;
 }
@@ -347,7 +358,7 @@ fn schedule(policy: &Policy, trace: &mut Trace, id: ExecutionId, now: Timestamp,
     let Some(head) = set.executions.get_mut(&id) else { return };
     let rules = policy.traces();
     let has_ended = head.status != ExecutionStatus::Running;
-    let wanted = if trace.waiting >= limits::TRACE_STEPS_WAITING && !trace.settled {
+    let wanted = if trace.is_full() && !trace.settled {
         Some(now)
     } else if has_ended {
         (!trace.settled).then_some(now + rules.grace)
@@ -359,8 +370,15 @@ fn schedule(policy: &Policy, trace: &mut Trace, id: ExecutionId, now: Timestamp,
         (Some(set), Some(wanted)) => Some(set.min(wanted)),
         (_, wanted) => wanted,
     };
-    if has_ended {
-        head.steps_completed = head.steps_completed.max(trace.completed);
+}
+
+/// Counts a step that a client has completed by REST in an execution that spans told of first: their root says when it
+/// ends, and not how many of its steps completed.
+pub(super) fn count_by_rest(id: ExecutionId, status: StepStatus, set: &mut WorkingSet) {
+    let Some(trace) = set.executions.get_mut(&id).and_then(|head| head.trace.as_mut()) else { return };
+    if trace.born_of_spans && status == StepStatus::Completed {
+        trace.completed += 1;
+        set.traced_executions.entry(id).or_default();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::baseline::Ending;
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
+use crate::failures::GroupFilter;
 use crate::ids::ExecutionId;
 use crate::incident::IncidentKind;
 use crate::limits;
@@ -279,13 +280,20 @@ pub async fn a_step_told_to_run_is_judged_while_it_does_and_ends_with_its_span(l
     assert_eq!((ended.status, ended.duration), (StepStatus::Completed, Some(ms(900))));
     assert_eq!(verdict(ended.bottleneck.as_ref()), "CRITICAL 9.00 over 100ms of 10");
     assert!(lab.look().await.is_empty());
+    // One whose end comes with that of its execution is stuck no longer, either.
+    record(&lab, id, [running(told(span(4, Some(1), "load", 950, 1), "etl"))]).await;
+    lab.advance(ms(500));
+    assert_eq!(lab.look().await.len(), 1);
     // One that is told to run when its execution is over is called off with it.
     record(&lab, id, [running(told(span(3, Some(1), "check", 100, 1), "etl"))]).await;
-    record(&lab, id, [span(1, None, "run", 0, 1_000)]).await;
+    record(&lab, id, [span(1, None, "run", 0, 1_000), span(4, Some(1), "load", 950, 50)]).await;
+    let stuck = lab.incidents(&IncidentFilter::default()).await;
+    let stuck = stuck.iter().filter(|incident| incident.cause.kind == IncidentKind::StuckStep);
+    assert_eq!(stuck.map(|incident| incident.ongoing).collect::<Vec<_>>(), [0]);
     lab.advance(Micros::from_secs(2));
     lab.settle().await;
     assert_eq!(lab.step_of(id, step_id(3)).await.status, StepStatus::Cancelled);
-    assert_eq!(lab.count("etl", "load", Ending::Completed).await, 11);
+    assert_eq!(lab.count("etl", "load", Ending::Completed).await, 12);
     record(&lab, id, [told(span(3, Some(1), "check", 100, 70), "etl")]).await;
     let late = lab.step_of(id, step_id(3)).await;
     assert_eq!((late.status, late.duration), (StepStatus::Completed, Some(ms(70))));
@@ -319,6 +327,21 @@ pub async fn a_span_that_comes_after_its_trace_was_settled_is_learnt_as_it_comes
     assert_eq!(lab.count("shop checkout", "charge", Ending::Completed).await, 2);
     let found = lab.execution(id).await;
     assert_eq!((found.status, found.steps_completed), (ExecutionStatus::Completed, 7));
+}
+
+pub async fn a_step_by_rest_counts_where_a_root_ends_the_execution(lab: Lab) {
+    let id = ExecutionId::mint(NOON);
+    record(&lab, id, [told(span(2, Some(1), "load", 0, 100), "etl")]).await;
+    lab.took(id, "check", 50).await;
+    let step = lab.step(id, "send").await;
+    lab.complete(id, step, 70).await;
+    record(&lab, id, [span(1, None, "run", 0, 900)]).await;
+    assert_eq!(lab.execution(id).await.steps_completed, 3);
+    record(&lab, id, [span(3, Some(1), "late", 0, 100)]).await;
+    lab.advance(Micros::from_secs(2));
+    lab.settle().await;
+    assert_eq!(lab.execution(id).await.steps_completed, 4);
+    assert_eq!(lab.count("etl", "check", Ending::Completed).await, 1);
 }
 
 pub async fn of_two_roots_the_earlier_is_the_execution(lab: Lab) {
@@ -359,6 +382,21 @@ pub async fn a_root_that_failed_fails_its_execution(lab: Lab) {
     // Nobody ends it a second time.
     let again = EndExecution { status: ExecutionStatus::Completed, ..end(id) };
     assert_eq!(lab.refused(again).await, Refusal::ExecutionHasEnded(ExecutionStatus::Failed));
+}
+
+pub async fn failures_are_counted_under_the_name_that_their_trace_gets(lab: Lab) {
+    let id = ExecutionId::mint(NOON);
+    let declined = checkout().remove(6);
+    record(&lab, id, [declined.clone()]).await;
+    record(&lab, id, [declined, span(1, None, "checkout", 0, 2_000)]).await;
+    lab.advance(Micros::from_secs(2));
+    lab.settle().await;
+    let of = async |name: &str| {
+        let filter = GroupFilter { workflow: Some(workflow(name)), since: None };
+        let groups = lab.store().failure_groups(&filter, None, 10).await.expect("an answer");
+        groups.iter().map(|group| group.count).sum::<u64>()
+    };
+    assert_eq!((of("shop checkout").await, of("shop charge").await), (1, 0));
 }
 
 pub async fn what_a_span_has_beyond_a_step_is_kept(lab: Lab) {
@@ -404,20 +442,17 @@ pub async fn an_execution_is_found_by_the_attributes_of_its_root(lab: Lab) {
 pub async fn steps_beyond_those_that_may_wait_enter_their_histories_while_it_runs(lab: Lab) {
     let id = ExecutionId::mint(NOON);
     let most = u64::from(limits::TRACE_STEPS_WAITING);
-    let spans = (2..=most).map(|n| span(n, Some(1), "item", n, 10));
+    let spans = (2..=most).map(|n| told(span(n, Some(1), "item", n, 10), "items"));
     record(&lab, id, spans).await;
     lab.advance(Micros::from_secs(2));
     assert!(lab.settle().await.is_empty());
     record(&lab, id, [span(most + 1, Some(1), "item", 0, 10)]).await;
     let settled = lab.settle().await;
     assert_eq!((settled[0].steps.len(), settled[0].ended.is_some()), (10_000, false));
-    assert_eq!(lab.count("shop item", "item", Ending::Completed).await, most);
+    assert_eq!(lab.count("items", "item", Ending::Completed).await, most);
     assert_eq!(lab.execution(id).await.status, ExecutionStatus::Running);
     let step = step_name("item");
     assert_eq!(record(&lab, id, [span(most + 2, Some(1), "item", 0, 10)]).await.late[0].name, step);
     record(&lab, id, [span(1, None, "run", 0, 60_000)]).await;
-    assert_eq!(
-        lab.totals("shop item").await.endings.completed + lab.totals("shop run").await.endings.completed,
-        1
-    );
+    assert_eq!(lab.totals("items").await.endings.completed, 1);
 }
