@@ -3,7 +3,7 @@
 //! Spans are mapped one by one as they are read, so that what was sent and what is kept of it are never held
 //! together.
 //!
-//! Invariant: at most [`limits::OTLP_SPANS`] spans and about [`RETAINED_BYTES`] are held.
+//! Invariant: at most [`OTLP_SPANS`](tracer_core::limits::OTLP_SPANS) spans and about [`RETAINED_BYTES`] are held.
 //! Not here: reading bytes, and recording.
 
 use std::collections::{BTreeMap, HashMap};

@@ -7,7 +7,7 @@
 //! not finite is a string.
 //!
 //! Members may come in any order, so that an export is read whole before its first record is handed on; what is
-//! held meanwhile is bounded by [`VALUES`] beside the bounds of `wire`.
+//! held meanwhile is bounded by `VALUES` beside the bounds of `wire`.
 //!
 //! Invariant: no bytes make this module panic.
 //! Not here: protobuf, and what messages mean.
