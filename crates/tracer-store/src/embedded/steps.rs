@@ -12,7 +12,6 @@ use tracer_core::step::{Step, StepStatus};
 use super::error::StoreError;
 use super::events;
 use super::row::{self, stored, stored_attributes, stored_cohort, stored_failure, stored_micros, text};
-use super::traces;
 
 const LOAD: &str = concat!(
     "-- load_step\nSELECT ",
@@ -32,14 +31,22 @@ SELECT max(changed_at), max(judge_at), max(CASE WHEN status = 'running' THEN inc
   FROM workflow_steps
  WHERE execution_id = ?1";
 
-const INSERT: &str = "\
--- insert_step
-INSERT INTO workflow_steps
+/// The columns of a step, in the order of the values of [`write_whole`].
+macro_rules! whole {
+    () => {
+        "workflow_steps
        (execution_id, step_id, status, severity, started_at, changed_at, step_name, step_type,
         parent_step_id, attempt, ended_at, duration_us, judged_us, historical_avg_us, samples, p95_us,
         cohort, in_flight, judge_at, attributes, error, incident_id, span, by_trace)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-        ?22, ?23, ?24)";
+        ?22, ?23, ?24)"
+    };
+}
+
+const INSERT: &str = concat!("-- insert_step\nINSERT INTO ", whole!());
+
+/// Of a step that came as a span anything may have changed.
+const REPLACE: &str = concat!("-- replace_step\nINSERT OR REPLACE INTO ", whole!());
 
 const UPDATE: &str = "\
 -- update_step
@@ -116,17 +123,17 @@ pub(super) fn save(tx: &Transaction<'_>, set: &WorkingSet) -> Result<(), StoreEr
     for (key, written) in &set.written_steps {
         let Some(step) = set.steps.get(key) else { continue };
         match written {
-            Written::Insert => insert(tx, step)?,
-            Written::Update if step.span.is_some() => traces::update_step(tx, step)?,
+            Written::Insert => write_whole(tx, INSERT, step)?,
+            Written::Update if step.span.is_some() => write_whole(tx, REPLACE, step)?,
             Written::Update => update(tx, step)?,
         }
     }
     Ok(())
 }
 
-fn insert(tx: &Transaction<'_>, step: &Step) -> Result<(), StoreError> {
+fn write_whole(tx: &Transaction<'_>, sql: &str, step: &Step) -> Result<(), StoreError> {
     let verdict = step.bottleneck.as_ref();
-    tx.prepare_cached(INSERT)?.execute(params![
+    tx.prepare_cached(sql)?.execute(params![
         step.execution.to_bytes(),
         step.id.to_stored(),
         step.status.as_str(),

@@ -1,19 +1,17 @@
-//! What spans change: executions that they tell of, and steps that came as spans.
+//! What spans change of executions, and the steps that wait to be learnt with their trace.
 //!
 //! Not here: steps and executions as clients record them (`steps`, `executions`).
 
 use rusqlite::{Transaction, params};
 use tracer_core::ids::ExecutionId;
-use tracer_core::incident::IncidentId;
 use tracer_core::name::Version;
 use tracer_core::record::{TracedExecution, WorkingSet};
-use tracer_core::step::Step;
 use tracer_core::time::Timestamp;
 
 use super::attributes;
 use super::error::StoreError;
 use super::reads::{collect, sql_limit};
-use super::row::{self, stored, stored_attributes, stored_cohort, stored_failure, stored_micros};
+use super::row::{self, stored, stored_attributes, stored_failure, stored_micros};
 
 const WAITING: &str = concat!(
     "-- waiting_steps\nSELECT ",
@@ -39,15 +37,6 @@ const UPDATE_FAILURE: &str = "\
 UPDATE workflow_executions
    SET error = ?2
  WHERE execution_id = ?1";
-
-const UPDATE_STEP: &str = "\
--- update_span
-UPDATE workflow_steps
-   SET status = ?3, severity = ?4, started_at = ?5, changed_at = ?6, step_name = ?7, step_type = ?8,
-       parent_step_id = ?9, attempt = ?10, ended_at = ?11, duration_us = ?12, judged_us = ?13,
-       historical_avg_us = ?14, samples = ?15, p95_us = ?16, cohort = ?17, in_flight = ?18, judge_at = ?19,
-       attributes = ?20, error = ?21, incident_id = ?22, span = ?23, by_trace = ?24
- WHERE execution_id = ?1 AND step_id = ?2";
 
 pub(super) const DUE: &str = "\
 -- due_traces
@@ -124,37 +113,5 @@ fn save_execution(
         let failure = stored_failure(failure.as_ref())?;
         tx.prepare_cached(UPDATE_FAILURE)?.execute(params![id.to_bytes(), failure])?;
     }
-    Ok(())
-}
-
-/// Writes a step that came as a span, and of which more is known now: anything may have changed.
-pub(super) fn update_step(tx: &Transaction<'_>, step: &Step) -> Result<(), StoreError> {
-    let verdict = step.bottleneck.as_ref();
-    tx.prepare_cached(UPDATE_STEP)?.execute(params![
-        step.execution.to_bytes(),
-        step.id.to_stored(),
-        step.status.as_str(),
-        verdict.map(|verdict| verdict.severity.to_stored()),
-        step.started_at.as_micros(),
-        step.changed_at.as_micros(),
-        step.name.as_str(),
-        step.step_type.as_str(),
-        step.parent.map(|parent| parent.to_stored()),
-        step.attempt,
-        step.ended_at.map(|at| at.as_micros()),
-        step.duration.map(stored_micros),
-        verdict.map(|verdict| stored_micros(verdict.duration)),
-        verdict.map(|verdict| stored_micros(verdict.historical_avg)),
-        verdict.map(|verdict| stored(verdict.samples)),
-        verdict.map(|verdict| stored_micros(verdict.p95)),
-        verdict.map(|verdict| stored_cohort(&verdict.cohort)).transpose()?,
-        verdict.map(|verdict| verdict.in_flight),
-        step.judge_at.map(|at| at.as_micros()),
-        stored_attributes(&step.attributes)?,
-        stored_failure(step.failure.as_ref())?,
-        step.incident.map(IncidentId::to_bytes),
-        row::stored_span(step.span.as_deref())?,
-        step.by_trace,
-    ])?;
     Ok(())
 }
