@@ -104,9 +104,9 @@ impl Alertmanager {
             ("summary", words::title(incident, NAME)),
             ("description", words::end(incident).unwrap_or_else(|| words::finding(incident))),
             ("incident", incident.id.to_string()),
-            ("workflow_id", incident.worst.execution.to_string()),
             ("occurrences", incident.occurrences.to_string()),
         ]);
+        annotations.extend(incident.worst.execution.map(|id| ("workflow_id", id.to_string())));
         annotations.extend(incident.simulated.then(|| ("simulated", "true".to_owned())));
         let by = incident.acknowledged.as_ref().and_then(|acknowledged| acknowledged.by.clone());
         annotations.extend(by.map(|by| ("acknowledged_by", by)));
@@ -167,6 +167,8 @@ const fn alert_name(kind: IncidentKind) -> &'static str {
         IncidentKind::StalledExecution => "TracerStalledExecution",
         IncidentKind::Regression => "TracerRegression",
         IncidentKind::FailureRate => "TracerFailureRate",
+        IncidentKind::SloBurn => "TracerSloBurn",
+        IncidentKind::Alert => "TracerAlert",
     }
 }
 

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use serde::Serialize;
 use thiserror::Error;
-use tracer_core::incident::{Incident, IncidentKind};
+use tracer_core::incident::{Finding, Incident, IncidentKind};
 use tracer_core::name::StepName;
 use wildmatch::WildMatch;
 
@@ -115,10 +115,16 @@ impl Links {
         let fits = |(workflows, steps, _): &&(WildMatch, WildMatch, Pattern)| {
             workflows.matches(workflow) && steps.matches(step)
         };
+        let shown = incident.worst.execution.is_some();
+        // An alert brings its own, where nobody has set one.
+        let brought = match &incident.worst.finding {
+            Finding::Alerted(note) => note.runbook.clone(),
+            Finding::TooLong(_) | Finding::Slower(_) | Finding::Failing(_) | Finding::Burning(_) => None,
+        };
         IncidentLinks {
-            execution: self.execution.as_ref().map(|pattern| pattern.fill(incident)),
+            execution: self.execution.as_ref().filter(|_| shown).map(|pattern| pattern.fill(incident)),
             grafana: self.grafana.as_ref().map(|pattern| pattern.fill(incident)),
-            runbook: self.runbooks.iter().find(fits).map(|(.., pattern)| pattern.fill(incident)),
+            runbook: self.runbooks.iter().find(fits).map(|(.., pattern)| pattern.fill(incident)).or(brought),
         }
     }
 }
@@ -160,7 +166,8 @@ impl Placeholder {
         match self {
             Self::Workflow => incident.cause.workflow.as_str().to_owned(),
             Self::Step => step_of(incident).to_owned(),
-            Self::Execution => incident.worst.execution.to_string(),
+            // What is about no execution has no link with one.
+            Self::Execution => incident.worst.execution.map(|id| id.to_string()).unwrap_or_default(),
             Self::Incident => incident.id.to_string(),
             Self::Kind => IncidentKind::as_str(incident.cause.kind).to_owned(),
         }

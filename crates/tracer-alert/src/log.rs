@@ -37,7 +37,7 @@ fn write(incident: &Incident, transition: Transition) {
                 state = incident.state.as_str(),
                 workflow.name = %incident.cause.workflow,
                 step.name = incident.cause.step.as_ref().map(tracing::field::display),
-                execution.id = %incident.worst.execution,
+                execution.id = incident.worst.execution.map(tracing::field::display),
                 occurrences = incident.occurrences,
                 simulated = incident.simulated,
                 summary,

@@ -113,6 +113,24 @@ fn of_finding(finding: &Finding) -> Map<String, Value> {
             "limit": rate.limit,
             "since": rate.since.to_string(),
         }),
+        Finding::Burning(burn) => json!({
+            "slo": burn.slo,
+            "sli": burn.sli,
+            "objective": burn.objective,
+            "burn_rate": burn.burn_rate,
+            "long_window_ms": burn.long.as_millis(),
+            "short_window_ms": burn.short.as_millis(),
+            "events": burn.events,
+            "bad": burn.bad,
+            "error_budget_remaining": burn.budget_remaining,
+        }),
+        Finding::Alerted(note) => json!({
+            "alert": note.name,
+            "alert_summary": note.summary,
+            "since": note.since.to_string(),
+            "source": note.source,
+            "runbook": note.runbook,
+        }),
     })
 }
 

@@ -5,8 +5,8 @@ use tracer_core::cohort::Cohort;
 use tracer_core::detect::{Bottleneck, Regression, Severity, VerdictKind};
 use tracer_core::ids::ExecutionId;
 use tracer_core::incident::{
-    Acknowledgement, AlertPlan, Cause, Evidence, FailureRate, Finding, Incident, IncidentKind, ResolvedBy,
-    Transition,
+    Acknowledgement, AlertNote, AlertPlan, Cause, Evidence, FailureRate, Finding, Incident, IncidentKind,
+    ResolvedBy, SloBurn, Transition,
 };
 use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::notify::{Delivery, Notification, Posted};
@@ -40,8 +40,15 @@ fn open(kind: IncidentKind, step: Option<&str>, finding: Finding) -> Incident {
     let workflow = WorkflowName::new("etl").unwrap();
     let step = step.map(|name| StepName::new(name).unwrap());
     let cause = Cause { kind, workflow, step, cohort: Cohort::default() };
-    let found = Evidence { execution: execution(1), step: cause.step.as_ref().map(|_| step_id(1)), finding };
-    let lasts = matches!(kind, IncidentKind::StuckStep | IncidentKind::StalledExecution);
+    let found =
+        Evidence { execution: Some(execution(1)), step: cause.step.as_ref().map(|_| step_id(1)), finding };
+    let lasts = matches!(
+        kind,
+        IncidentKind::StuckStep
+            | IncidentKind::StalledExecution
+            | IncidentKind::SloBurn
+            | IncidentKind::Alert
+    );
     Incident::open(cause, found, lasts, false, false, NOON, &PLAN).0
 }
 
@@ -66,7 +73,7 @@ pub(crate) fn slow() -> Incident {
 pub(crate) fn worse() -> Incident {
     let mut incident = slow();
     let finding = too_long(Severity::Critical, VerdictKind::SlowStep, Micros::from_millis(12_345), 230);
-    let found = Evidence { execution: execution(2), step: Some(step_id(2)), finding };
+    let found = Evidence { execution: Some(execution(2)), step: Some(step_id(2)), finding };
     let _event = incident.gather(found, true, false, false, after(240), &PLAN);
     incident.occurrences = 12;
     incident
@@ -110,8 +117,38 @@ pub(crate) fn failing() -> Incident {
     open(IncidentKind::FailureRate, Some("load"), finding)
 }
 
-pub(crate) fn each_kind() -> [Incident; 5] {
-    [slow(), stuck(), stalled(), regression(), failing()]
+pub(crate) fn burning() -> Incident {
+    let finding = Finding::Burning(SloBurn {
+        severity: Severity::Critical,
+        slo: "nightly".into(),
+        sli: "availability".into(),
+        objective: 0.99,
+        burn_rate: 15.384,
+        long: Micros::from_secs(3_600),
+        short: Micros::from_secs(300),
+        events: 52,
+        bad: 8,
+        budget_remaining: 0.45,
+    });
+    open(IncidentKind::SloBurn, None, finding)
+}
+
+pub(crate) fn alerted() -> Incident {
+    let finding = Finding::Alerted(AlertNote {
+        severity: Severity::Warning,
+        name: "DiskFull".into(),
+        summary: "The disk of db-1 is 93 % full.".into(),
+        since: NOON,
+        source: Some("https://prometheus.example/graph?g0.expr=disk".into()),
+        runbook: Some("https://wiki.example/disk".into()),
+    });
+    let mut incident = open(IncidentKind::Alert, None, finding);
+    (incident.worst.execution, incident.opened_in) = (None, None);
+    incident
+}
+
+pub(crate) fn each_kind() -> [Incident; 7] {
+    [slow(), stuck(), stalled(), regression(), failing(), burning(), alerted()]
 }
 
 pub(crate) fn acknowledged(mut incident: Incident) -> Incident {
@@ -150,6 +187,11 @@ pub(crate) fn mean(mut incident: Incident, text: &str) -> Incident {
             regression.changed = Some((name.clone(), name.repeat(10)));
         }
         Finding::Failing(_) => {}
+        Finding::Burning(burn) => burn.slo.clone_from(&name),
+        Finding::Alerted(note) => {
+            note.name.clone_from(&name);
+            note.summary = name.repeat(10);
+        }
     }
     incident.acknowledged = Some(Acknowledgement { at: NOON, by: Some(name.repeat(5)) });
     incident

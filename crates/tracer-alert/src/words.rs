@@ -3,7 +3,7 @@
 //! Not here: escaping, which is the channel's own.
 
 use tracer_core::detect::{Bottleneck, VerdictKind};
-use tracer_core::incident::{Finding, Incident, IncidentKind, ResolvedBy};
+use tracer_core::incident::{Finding, Incident, IncidentKind, ResolvedBy, SloBurn};
 use tracer_core::time::{Micros, Timestamp};
 
 /// Returns what kind of trouble it is.
@@ -14,6 +14,8 @@ pub(crate) const fn kind(kind: IncidentKind) -> &'static str {
         IncidentKind::StalledExecution => "stalled execution",
         IncidentKind::Regression => "lasting slowdown",
         IncidentKind::FailureRate => "too many failures",
+        IncidentKind::SloBurn => "burning error budget of SLO",
+        IncidentKind::Alert => "alert",
     }
 }
 
@@ -22,9 +24,20 @@ pub(crate) fn title(incident: &Incident, name_chars: usize) -> String {
     let (cause, kind) = (&incident.cause, kind(incident.cause.kind));
     let workflow = shortened(cause.workflow.as_str(), name_chars);
     let step = cause.step.as_ref().map(|step| shortened(step.as_str(), name_chars));
+    let named =
+        signalled(incident).map(|name| format!(" {}", shortened(name, name_chars))).unwrap_or_default();
     match step {
-        Some(step) => format!("{kind} {}{step} of {workflow}", before_step(cause.kind)),
-        None => format!("{kind} of {workflow}"),
+        Some(step) => format!("{kind}{named} {}{step} of {workflow}", before_step(cause.kind)),
+        None => format!("{kind}{named} of {workflow}"),
+    }
+}
+
+/// Returns the name of what is signalled: of an objective, of an alert.
+pub(crate) fn signalled(incident: &Incident) -> Option<&str> {
+    match &incident.worst.finding {
+        Finding::Burning(burn) => Some(&burn.slo),
+        Finding::Alerted(note) => Some(&note.name),
+        Finding::TooLong(_) | Finding::Slower(_) | Finding::Failing(_) => None,
     }
 }
 
@@ -32,7 +45,11 @@ pub(crate) fn title(incident: &Incident, name_chars: usize) -> String {
 pub(crate) const fn before_step(kind: IncidentKind) -> &'static str {
     match kind {
         IncidentKind::SlowStep | IncidentKind::StuckStep => "",
-        IncidentKind::StalledExecution | IncidentKind::Regression | IncidentKind::FailureRate => "in step ",
+        IncidentKind::StalledExecution
+        | IncidentKind::Regression
+        | IncidentKind::FailureRate
+        | IncidentKind::SloBurn
+        | IncidentKind::Alert => "in step ",
     }
 }
 
@@ -65,7 +82,26 @@ pub(crate) fn finding(incident: &Incident) -> String {
             percent(rate.usual),
             percent(rate.limit)
         ),
+        Finding::Burning(burn) => burning(burn),
+        Finding::Alerted(note) if note.summary.is_empty() => format!("it fires since {}", time(note.since)),
+        Finding::Alerted(note) => note.summary.trim_end_matches('.').to_owned(),
     }
+}
+
+fn burning(burn: &SloBurn) -> String {
+    let left = match burn.budget_remaining {
+        share if share > 0.0 => format!("{} of the budget is left", percent(share)),
+        _ => "nothing of the budget is left".to_owned(),
+    };
+    format!(
+        "{}: {} of {} in {} were bad, {} as fast as the budget of {} lasts; {left}",
+        burn.sli,
+        burn.bad,
+        burn.events,
+        duration(burn.long),
+        factor(burn.factor()),
+        percent(1.0 - burn.objective),
+    )
 }
 
 fn too_long(verdict: &Bottleneck) -> String {
@@ -93,6 +129,8 @@ pub(crate) fn end(incident: &Incident) -> Option<String> {
     let why = match (resolved.by, incident.cause.kind) {
         (ResolvedBy::Normal, _) => "back to normal",
         (ResolvedBy::Ended, IncidentKind::StalledExecution) => "it was heard of again, or has ended",
+        (ResolvedBy::Ended, IncidentKind::SloBurn) => "the budget lasts again",
+        (ResolvedBy::Ended, IncidentKind::Alert) => "the alert is resolved",
         (ResolvedBy::Ended, _) => "what was stuck has ended",
         (ResolvedBy::Rebaselined, _) => "its present level was made the reference",
         (ResolvedBy::Stale, _) => "let go, as nothing more was heard of it",
@@ -209,6 +247,8 @@ mod tests {
         stalled execution of etl: silent for 2 h 1 min, longer than its fixed time
         lasting slowdown in step load of etl: it takes 930 ms where it took 420 ms, 2.21× as long
         too many failures in step load of etl: 12 of the last 60 failed, 20 %, where 1.25 % is usual and 5 % the limit
+        burning error budget of SLO nightly of etl: availability: 8 of 52 in 1 h were bad, 15.4× as fast as the budget of 1 % lasts; 45 % of the budget is left
+        alert DiskFull of etl: The disk of db-1 is 93 % full
         over after 42 min 10 s: back to normal
         over after 42 min 10 s: its present level was made the reference
         over after 42 min 10 s: let go, as nothing more was heard of it

@@ -29,7 +29,7 @@ pub(crate) fn deliveries(now: Timestamp) -> (Delivery, Delivery) {
     let reference = Reference::constant(AVERAGE, SAMPLES);
     let verdict = Bottleneck::new(Severity::Warning, DURATION, &reference, false);
     let (execution, finding) = (ExecutionId::mint(now), Finding::TooLong(verdict));
-    let evidence = Evidence { execution, step: Some(StepId::mint()), finding };
+    let evidence = Evidence { execution: Some(execution), step: Some(StepId::mint()), finding };
     let (opened, _) = Incident::open(cause, evidence, false, false, true, now, &plan);
     let mut over = opened.clone();
     // It was open a moment ago, so that it ends.

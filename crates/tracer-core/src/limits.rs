@@ -98,6 +98,8 @@ pub const INCIDENT_HISTORY: usize = 200;
 pub const GROUPED_INCIDENTS: usize = 20;
 /// How far apart the openings may lie that one message tells of, in seconds.
 pub const GROUPED_WITHIN_SECS: u64 = 10;
+/// What is signalled again and again is noted as still going on once it was not heard of for so long, in minutes.
+pub const SIGNAL_HEARD_MINUTES: u64 = 60;
 /// Most channels that a service may have.
 pub const CHANNELS: usize = 50;
 /// Longest time for which an incident can be snoozed, in days.

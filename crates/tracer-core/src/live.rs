@@ -32,9 +32,9 @@ pub struct Change {
     /// When it was recorded.
     #[serde(rename = "t")]
     pub at: Timestamp,
-    /// The execution; of an incident, the one that is its example.
-    #[serde(rename = "x")]
-    pub execution: ExecutionId,
+    /// The execution; of an incident, the one that is its example, if there is one.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionId>,
     /// The workflow.
     #[serde(rename = "w")]
     pub workflow: WorkflowName,
@@ -365,7 +365,12 @@ mod tests {
     use crate::test_util::fixtures::{NOON, attributes, step_id, step_name, step_type, workflow};
 
     fn change(what: What) -> Change {
-        Change { at: NOON, execution: ExecutionId::from_bytes([1; 16]), workflow: workflow("etl"), what }
+        Change {
+            at: NOON,
+            execution: Some(ExecutionId::from_bytes([1; 16])),
+            workflow: workflow("etl"),
+            what,
+        }
     }
 
     fn step() -> ChangedStep {

@@ -88,7 +88,8 @@ impl Channel {
         let of_transition = match (self.audience, event.transition) {
             (_, Transition::Acknowledged | Transition::Snoozed) => false,
             (Audience::People, _) => event.loud,
-            (Audience::State, _) => true,
+            // An alert that came from elsewhere is kept there already, and would come back.
+            (Audience::State, _) => incident.cause.kind != IncidentKind::Alert,
             (Audience::Action, transition) => transition == Transition::Opened && event.loud,
         };
         of_transition && self.hears_of(incident)
@@ -194,7 +195,7 @@ mod tests {
         let reference = Reference::constant(Micros::from_secs(1), 30);
         let verdict = Bottleneck::new(severity, Micros::from_secs(9), &reference, false);
         let execution = ExecutionId::from_u128(7).unwrap();
-        let found = Evidence { execution, step: None, finding: Finding::TooLong(verdict) };
+        let found = Evidence { execution: Some(execution), step: None, finding: Finding::TooLong(verdict) };
         Incident::open(cause, found, false, false, false, at(0, 12, 0), &AlertPlan::default())
     }
 

@@ -81,6 +81,8 @@ impl Fault {
             IncidentKind::SlowStep | IncidentKind::Regression => self.harm != Harm::Fail,
             IncidentKind::StuckStep | IncidentKind::StalledExecution => self.harm != Harm::Fail,
             IncidentKind::FailureRate => self.harm == Harm::Fail,
+            // Nobody signals here.
+            IncidentKind::SloBurn | IncidentKind::Alert => false,
         };
         let of_step = cause.step.as_ref().is_none_or(|step| *step == self.step);
         let in_time =
@@ -402,6 +404,7 @@ fn named(command: &Command) -> Vec<Running> {
         | Command::RecordSpans(_)
         | Command::SettleTrace(_)
         | Command::RecordEvent(_)
+        | Command::Signal(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }

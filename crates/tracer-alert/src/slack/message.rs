@@ -14,7 +14,7 @@ use slack_morphism::prelude::{
 };
 use tracer_core::detect::{Bottleneck, Regression, Severity, VerdictKind};
 use tracer_core::ids::ExecutionId;
-use tracer_core::incident::{FailureRate, Finding, Incident, IncidentState, Transition};
+use tracer_core::incident::{FailureRate, Finding, Incident, IncidentState, SloBurn, Transition};
 use tracer_core::notify::Notification;
 
 use super::text::{code, escape, fit, link, plain, time, units};
@@ -36,6 +36,8 @@ const NAME: usize = 200;
 const SHORT_NAME: usize = 45;
 /// Characters shown of what something was compared with.
 const COMPARED: usize = 500;
+/// Characters shown of what an alert says, in one line with others.
+const SAID: usize = 300;
 /// Characters in all incidents of one message; further ones are only counted. Slack refuses messages whose
 /// blocks hold more than some 13,000.
 const GROUP: usize = 10_000;
@@ -63,7 +65,7 @@ pub(super) fn line(notification: &Notification, named: bool) -> SlackMessageCont
     let about = if named { format!(" {}", subject(incident, true)) } else { String::new() };
     let more = match words::end(incident) {
         Some(end) => end,
-        None => format!("{}; {}", words::finding(incident), seen(incident)),
+        None => format!("{}; {}", finding(incident), seen(incident)),
     };
     let text = format!("{} *{what}*{about}: {more}", dot(incident));
     SlackMessageContent::new()
@@ -103,7 +105,7 @@ fn group(incidents: &[&Incident], links: &Links) -> SlackMessageContent {
         room = left;
         attachments.push(attachment(incident, subject(incident, false), vec![section(text)]));
     }
-    let mut about = vec![format!("Execution `{}`", first.opened_in)];
+    let mut about: Vec<String> = first.opened_in.map(|id| format!("Execution `{id}`")).into_iter().collect();
     about.extend(simulated(first));
     let mut blocks = vec![header(&title, || group_title(incidents, SHORT_NAME)), context(about)];
     if first.worst.execution == first.opened_in {
@@ -117,8 +119,8 @@ fn group(incidents: &[&Incident], links: &Links) -> SlackMessageContent {
 }
 
 /// Returns all of an incident in one text; without a link to the execution that all of them opened in.
-fn in_group(incident: &Incident, opened_in: ExecutionId, links: &Links) -> String {
-    let finding = words::finding(incident);
+fn in_group(incident: &Incident, opened_in: Option<ExecutionId>, links: &Links) -> String {
+    let finding = finding(incident);
     let mut text =
         format!("{} *{}* {}: {finding}", dot(incident), standing(incident, None), subject(incident, true));
     let mut rest = vec![words::end(incident).unwrap_or_else(|| seen(incident))];
@@ -195,9 +197,12 @@ fn standing(incident: &Incident, transition: Option<Transition>) -> String {
 fn subject(incident: &Incident, as_code: bool) -> String {
     let name = |name: &str| if as_code { code(name, NAME) } else { escape(&plain(name, NAME)) };
     let kind = words::kind(incident.cause.kind);
-    match &incident.cause.step {
-        Some(step) => format!("{kind} {}{}", words::before_step(incident.cause.kind), name(step.as_str())),
-        None => format!("{kind} of {}", name(incident.cause.workflow.as_str())),
+    match (words::signalled(incident), &incident.cause.step) {
+        (Some(signalled), _) => format!("{kind} {}", name(signalled)),
+        (None, Some(step)) => {
+            format!("{kind} {}{}", words::before_step(incident.cause.kind), name(step.as_str()))
+        }
+        (None, None) => format!("{kind} of {}", name(incident.cause.workflow.as_str())),
     }
 }
 
@@ -217,6 +222,15 @@ fn color(incident: &Incident) -> &'static str {
     }
 }
 
+/// Returns what was found, as mrkdwn: what others wrote formats nothing.
+fn finding(incident: &Incident) -> String {
+    let told = words::finding(incident);
+    match &incident.worst.finding {
+        Finding::Alerted(_) => code(&told, SAID),
+        Finding::TooLong(_) | Finding::Slower(_) | Finding::Failing(_) | Finding::Burning(_) => told,
+    }
+}
+
 fn seen(incident: &Incident) -> String {
     format!("{} since {}", words::times(incident.occurrences), time(incident.first_seen_at))
 }
@@ -229,11 +243,13 @@ fn fields(incident: &Incident) -> Vec<(&'static str, String)> {
         ("Workflow", code(cause.workflow.as_str(), NAME)),
     ];
     fields.extend(cause.step.as_ref().map(|step| ("Step", code(step.as_str(), NAME))));
-    fields.push(("Execution", format!("`{}`", incident.worst.execution)));
+    fields.extend(incident.worst.execution.map(|id| ("Execution", format!("`{id}`"))));
     fields.extend(match &incident.worst.finding {
         Finding::TooLong(verdict) => of_bottleneck(verdict, incident.state),
         Finding::Slower(regression) => of_regression(regression),
         Finding::Failing(rate) => of_failures(rate),
+        Finding::Burning(burn) => of_burn(burn),
+        Finding::Alerted(note) => vec![("Alert", code(&note.name, NAME))],
     });
     let times = match incident.ongoing {
         0 => words::times(incident.occurrences),
@@ -282,6 +298,18 @@ fn of_failures(rate: &FailureRate) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn of_burn(burn: &SloBurn) -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "Objective",
+            format!("{}, {} of {}", code(&burn.slo, NAME), words::percent(burn.objective), burn.sli),
+        ),
+        ("Burn rate", format!("{} in {}", words::factor(burn.factor()), words::duration(burn.long))),
+        ("Bad", format!("{} of {}", burn.bad, burn.events)),
+        ("Budget left", words::percent(burn.budget_remaining)),
+    ]
+}
+
 /// Returns what it was compared with.
 fn comparison(incident: &Incident) -> Option<String> {
     match &incident.worst.finding {
@@ -302,6 +330,9 @@ fn comparison(incident: &Incident) -> Option<String> {
             })
         }
         Finding::Failing(rate) => Some(format!("Of what has ended since {}.", time(rate.since))),
+        Finding::Burning(_) => None,
+        Finding::Alerted(note) if note.summary.is_empty() => None,
+        Finding::Alerted(note) => Some(code(&note.summary, COMPARED)),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::http::query::Pairs;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     workflow: u64,
-    execution: ExecutionId,
+    execution: Option<ExecutionId>,
     kind: u16,
 }
 
@@ -68,7 +68,8 @@ impl Filter {
     /// Returns whether a change is wanted; its workflow is asked for only where the mark is not enough.
     pub(super) fn wants(&self, mark: &Mark, workflow: &WorkflowName) -> bool {
         let is_kind = self.kinds == 0 || self.kinds & mark.kind != 0;
-        let is_execution = || self.executions.is_empty() || self.executions.contains(&mark.execution);
+        let is_listed = |id: ExecutionId| self.executions.contains(&id);
+        let is_execution = || self.executions.is_empty() || mark.execution.is_some_and(is_listed);
         let is_workflow = || {
             let same = |(hash, name): &(u64, WorkflowName)| *hash == mark.workflow && name == workflow;
             self.workflows.is_empty() || self.workflows.iter().any(same)

@@ -11,7 +11,12 @@ use super::ring::{Chunk, Place, Ring, take};
 use crate::http::query::Pairs;
 
 fn change(name: &str, execution: u8, what: What) -> Change {
-    Change { at: NOON, execution: ExecutionId::from_bytes([execution; 16]), workflow: workflow(name), what }
+    Change {
+        at: NOON,
+        execution: Some(ExecutionId::from_bytes([execution; 16])),
+        workflow: workflow(name),
+        what,
+    }
 }
 
 fn started(name: &str, execution: u8) -> Change {

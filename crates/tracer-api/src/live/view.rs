@@ -27,7 +27,7 @@ struct ChangeView<'a> {
     id: String,
     kind: &'static str,
     at: Time,
-    workflow_id: ExecutionId,
+    workflow_id: Option<ExecutionId>,
     workflow_name: &'a WorkflowName,
     #[serde(flatten)]
     what: WhatView<'a>,

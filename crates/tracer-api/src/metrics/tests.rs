@@ -173,10 +173,14 @@ fn what_fires_and_what_waits_is_shown_even_if_it_is_nothing_until_it_is_old() {
         let mine = |line: &&str| line.starts_with("tracer_incidents") || line.starts_with("tracer_outbox");
         let shown = |at: Instant| metrics.render(at).lines().filter(mine).collect::<Vec<_>>().join("\n");
         insta::assert_snapshot!(shown(now), @r#"
+        tracer_incidents_firing{kind="alert",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="alert",severity="WARNING"} 0
         tracer_incidents_firing{kind="failure_rate",severity="CRITICAL"} 0
         tracer_incidents_firing{kind="failure_rate",severity="WARNING"} 0
         tracer_incidents_firing{kind="regression",severity="CRITICAL"} 0
         tracer_incidents_firing{kind="regression",severity="WARNING"} 0
+        tracer_incidents_firing{kind="slo_burn",severity="CRITICAL"} 0
+        tracer_incidents_firing{kind="slo_burn",severity="WARNING"} 0
         tracer_incidents_firing{kind="slow_step",severity="CRITICAL"} 3
         tracer_incidents_firing{kind="slow_step",severity="WARNING"} 0
         tracer_incidents_firing{kind="stalled_execution",severity="CRITICAL"} 0

@@ -54,6 +54,8 @@ impl Alarm {
     pub const fn streak(&self, kind: IncidentKind) -> u8 {
         match kind {
             IncidentKind::FailureRate => self.unfailing,
+            // Signals say by themselves when they are over.
+            IncidentKind::SloBurn | IncidentKind::Alert => 0,
             IncidentKind::SlowStep
             | IncidentKind::StuckStep
             | IncidentKind::StalledExecution
@@ -96,5 +98,7 @@ const fn bit(kind: IncidentKind) -> u8 {
         IncidentKind::StalledExecution => 4,
         IncidentKind::Regression => 8,
         IncidentKind::FailureRate => 16,
+        IncidentKind::SloBurn => 32,
+        IncidentKind::Alert => 64,
     }
 }

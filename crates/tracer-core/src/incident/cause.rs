@@ -22,12 +22,23 @@ pub enum IncidentKind {
     Regression,
     /// A step, or a workflow's executions, fail too often.
     FailureRate,
+    /// The error budget of a service level objective is used up too fast. Its workflow is the objective's pattern.
+    SloBurn,
+    /// Something outside, such as a Prometheus' Alertmanager, says that something is wrong.
+    Alert,
 }
 
 impl IncidentKind {
     /// Every kind, in their order.
-    pub const ALL: [Self; 5] =
-        [Self::SlowStep, Self::StuckStep, Self::StalledExecution, Self::Regression, Self::FailureRate];
+    pub const ALL: [Self; 7] = [
+        Self::SlowStep,
+        Self::StuckStep,
+        Self::StalledExecution,
+        Self::Regression,
+        Self::FailureRate,
+        Self::SloBurn,
+        Self::Alert,
+    ];
 
     /// Returns the kind as it is written.
     #[must_use]
@@ -38,6 +49,8 @@ impl IncidentKind {
             Self::StalledExecution => "stalled_execution",
             Self::Regression => "regression",
             Self::FailureRate => "failure_rate",
+            Self::SloBurn => "slo_burn",
+            Self::Alert => "alert",
         }
     }
 
@@ -58,7 +71,7 @@ pub struct Cause {
     /// The step; none where it is about executions as wholes.
     pub step: Option<StepName>,
     /// The cohort that a setting names. What a history explains by itself makes no causes of their own: there
-    /// would be one for each size of input.
+    /// would be one for each size of input. Of what is signalled, the labels that identify it.
     pub cohort: Cohort,
 }
 

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FailureRate;
+use super::{AlertNote, FailureRate, SloBurn};
 use crate::detect::{Bottleneck, Regression, Severity};
 use crate::ids::{ExecutionId, StepId};
 
 /// A finding, and where it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The execution.
-    pub execution: ExecutionId,
+    /// The execution; none where no single one shows it.
+    pub execution: Option<ExecutionId>,
     /// The step; none where it is about the execution as a whole.
     pub step: Option<StepId>,
     /// What was found.
@@ -27,6 +27,10 @@ pub enum Finding {
     Slower(Regression),
     /// Too many ends were failures.
     Failing(FailureRate),
+    /// An error budget is used up too fast.
+    Burning(SloBurn),
+    /// Something outside says so.
+    Alerted(AlertNote),
 }
 
 impl Finding {
@@ -37,6 +41,8 @@ impl Finding {
             Self::TooLong(verdict) => verdict.severity,
             Self::Slower(regression) => regression.severity,
             Self::Failing(rate) => rate.severity,
+            Self::Burning(burn) => burn.severity,
+            Self::Alerted(note) => note.severity,
         }
     }
 
@@ -47,6 +53,8 @@ impl Finding {
             Self::TooLong(verdict) => verdict.factor(),
             Self::Slower(regression) => regression.factor,
             Self::Failing(rate) => rate.factor(),
+            Self::Burning(burn) => burn.factor(),
+            Self::Alerted(_) => 0.0,
         }
     }
 

@@ -189,8 +189,12 @@ impl Incident {
     fn is_over(&self, streak: u8, now: Timestamp, plan: &AlertPlan) -> bool {
         let by_ends = match self.cause.kind {
             IncidentKind::SlowStep | IncidentKind::FailureRate => true,
-            // What is stuck ends; a regression is accepted, or let go.
-            IncidentKind::StuckStep | IncidentKind::StalledExecution | IncidentKind::Regression => false,
+            // What is stuck ends; a regression is accepted, or let go; a signal says that it is over.
+            IncidentKind::StuckStep
+            | IncidentKind::StalledExecution
+            | IncidentKind::Regression
+            | IncidentKind::SloBurn
+            | IncidentKind::Alert => false,
         };
         by_ends
             && self.state == IncidentState::Firing
@@ -213,7 +217,9 @@ impl Incident {
             IncidentKind::SlowStep
             | IncidentKind::StuckStep
             | IncidentKind::StalledExecution
-            | IncidentKind::FailureRate => told.nothing_new && !self.has_news_since(&told),
+            | IncidentKind::FailureRate
+            | IncidentKind::SloBurn
+            | IncidentKind::Alert => told.nothing_new && !self.has_news_since(&told),
         };
         if is_said {
             return None;

@@ -12,6 +12,7 @@ mod evidence;
 mod failures;
 mod lifecycle;
 mod plan;
+mod signal;
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,6 +25,7 @@ pub use cause::{Cause, Fingerprint, IncidentKind};
 pub use evidence::{Evidence, Finding};
 pub use failures::{FailureRate, FailureRule, FailureWindow};
 pub use plan::AlertPlan;
+pub use signal::{AlertNote, SloBurn};
 
 use crate::detect::Severity;
 use crate::ids::ExecutionId;
@@ -43,11 +45,11 @@ impl IncidentId {
     /// Derives the id of what a cause opens at this moment. Nothing in it is random, so that a batch that is
     /// replayed opens the same incident again, and not another one.
     #[must_use]
-    pub fn derive(fingerprint: Fingerprint, opened_at: Timestamp, execution: ExecutionId) -> Self {
+    pub fn derive(fingerprint: Fingerprint, opened_at: Timestamp, execution: Option<ExecutionId>) -> Self {
         let mut hash = Sha256::new();
         hash.update(fingerprint.to_bytes());
         hash.update(opened_at.as_micros().to_be_bytes());
-        hash.update(execution.to_bytes());
+        hash.update(execution.map_or([0; 16], ExecutionId::to_bytes));
         let mut bits = [0; 16];
         bits.copy_from_slice(hash.finalize().get(..16).unwrap_or(&[0; 16]));
         const TAIL: u128 = (1 << 80) - 1;
@@ -144,7 +146,7 @@ impl IncidentState {
 pub enum ResolvedBy {
     /// Things have been normal for long enough.
     Normal,
-    /// What was stuck has ended, or was heard of again.
+    /// What was stuck has ended, or was heard of again; what was signalled is no longer so.
     Ended,
     /// Its step has a new reference.
     Rebaselined,
@@ -224,8 +226,8 @@ pub struct Incident {
     pub last_seen_at: Timestamp,
     /// The worst finding, and the execution to look at for an example.
     pub worst: Evidence,
-    /// The execution whose finding opened it.
-    pub opened_in: ExecutionId,
+    /// The execution whose finding opened it, if it was one's.
+    pub opened_in: Option<ExecutionId>,
     /// Whether only invented executions took part.
     pub simulated: bool,
     /// That somebody looks after it: it is not repeated, but told of when it becomes worse.
@@ -240,6 +242,14 @@ pub struct Incident {
     pub due_at: Option<Timestamp>,
     /// When anything of it last changed.
     pub changed_at: Timestamp,
+}
+
+impl Incident {
+    /// Returns what it shares with incidents that are told together with it: those that one execution opened.
+    #[must_use]
+    pub fn group(&self) -> [u8; 16] {
+        self.opened_in.map_or(self.id.to_bytes(), ExecutionId::to_bytes)
+    }
 }
 
 /// What happens to an incident.

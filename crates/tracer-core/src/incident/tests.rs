@@ -27,7 +27,7 @@ fn found(severity: Severity) -> Evidence {
         false,
     );
     let execution = ExecutionId::from_u128(7).unwrap();
-    Evidence { execution, step: None, finding: Finding::TooLong(verdict) }
+    Evidence { execution: Some(execution), step: None, finding: Finding::TooLong(verdict) }
 }
 
 impl Life {
@@ -278,7 +278,7 @@ fn ids_are_derived_sorted_by_time_and_read_as_they_are_written() {
     let workflow = WorkflowName::new("etl").unwrap();
     let cause = |kind| Cause { kind, workflow: workflow.clone(), step: None, cohort: Default::default() };
     let execution = ExecutionId::from_u128(7).unwrap();
-    let id = |kind, minutes| IncidentId::derive(cause(kind).fingerprint(), minute(minutes), execution);
+    let id = |kind, minutes| IncidentId::derive(cause(kind).fingerprint(), minute(minutes), Some(execution));
     let slow = id(IncidentKind::SlowStep, 0);
     assert_eq!(slow, id(IncidentKind::SlowStep, 0));
     assert_ne!(slow, id(IncidentKind::Regression, 0));

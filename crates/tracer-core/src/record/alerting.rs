@@ -88,7 +88,7 @@ pub(super) fn slow_before_learnt(
     let (kind, step) = (IncidentKind::SlowStep, Some(slow.step.clone()));
     let cause = Cause { kind, workflow: slow.workflow.clone(), step, cohort: slow.cohort };
     let finding = Finding::TooLong(verdict.clone());
-    let evidence = Evidence { execution: slow.at.0, step: Some(slow.at.1), finding };
+    let evidence = Evidence { execution: Some(slow.at.0), step: Some(slow.at.1), finding };
     find(alerting, cause, Found::at_end(evidence, told_in_flight, telling), now, set);
 }
 
@@ -117,7 +117,7 @@ pub(super) fn step_ended(
         step: Some(ended.step.clone()),
         cohort: cohort.clone(),
     };
-    let evidence = |finding| Evidence { execution: ended.at.0, step: Some(ended.at.1), finding };
+    let evidence = |finding| Evidence { execution: Some(ended.at.0), step: Some(ended.at.1), finding };
     if let Some(verdict) = ended.verdict.filter(|_| !ended.told.early) {
         let found = Found::at_end(evidence(Finding::TooLong(verdict.clone())), ended.told.in_flight, telling);
         find(alerting, cause(IncidentKind::SlowStep, judged_by), found, now, set);
@@ -171,7 +171,7 @@ fn count_end(
     history.alarm.ended(rate.is_some());
     match rate.filter(|_| failed) {
         Some(rate) => {
-            let found = Evidence { execution: at.0, step: at.1, finding: Finding::Failing(rate) };
+            let found = Evidence { execution: Some(at.0), step: at.1, finding: Finding::Failing(rate) };
             find(alerting, cause, Found::at_end(found, false, telling), now, set);
         }
         None => calm_down(alerting, &cause, now, set),
@@ -343,14 +343,47 @@ fn calm_down(alerting: &Alerting, cause: &Cause, now: Timestamp, set: &mut Worki
         IncidentKind::SlowStep
         | IncidentKind::StuckStep
         | IncidentKind::StalledExecution
-        | IncidentKind::FailureRate => incident.calm_down(streak, now, &alerting.plan),
+        | IncidentKind::FailureRate
+        | IncidentKind::SloBurn
+        | IncidentKind::Alert => incident.calm_down(streak, now, &alerting.plan),
     };
     if event.is_some() {
         change(alerting, incident, event, now, set);
     }
 }
 
-fn current<'a>(cause: &Cause, set: &'a WorkingSet) -> Option<&'a Incident> {
+/// Something that is signalled, and changes an incident.
+pub(super) struct Sighted {
+    pub(super) cause: Cause,
+    pub(super) evidence: Evidence,
+    /// Whether it was not so when it was last signalled.
+    pub(super) is_new: bool,
+}
+
+/// Brings what is signalled to its incident.
+pub(super) fn sighted(
+    alerting: &Alerting,
+    sighted: Sighted,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> IncidentId {
+    let Sighted { cause, evidence, is_new } = sighted;
+    let found = Found { evidence, is_new, lasts: is_new, aside: false, simulated: false };
+    find(alerting, cause, found, now, set)
+}
+
+/// Ends the incident of what is no longer signalled.
+pub(super) fn no_longer(
+    alerting: &Alerting,
+    mut incident: Incident,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> IncidentId {
+    let event = incident.ended(now, &alerting.plan);
+    change(alerting, incident, event, now, set)
+}
+
+pub(super) fn current<'a>(cause: &Cause, set: &'a WorkingSet) -> Option<&'a Incident> {
     // There are few: those that this batch loaded or opened.
     set.incidents.values().find(|incident| incident.is_current && incident.cause == *cause)
 }

@@ -20,7 +20,7 @@ use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution, WorkingSet,
     Written,
 };
-use super::{settle, spans};
+use super::{settle, signals, spans};
 use crate::baseline::{Baseline, Ending};
 use crate::detect::{Policy, Regression, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
@@ -74,6 +74,7 @@ fn record(
         Command::RecordSpans(record) => Ok(spans::record_spans(policy, record, now, set)),
         Command::SettleTrace(look) => Ok(settle::settle_trace(policy, *look, now, set)),
         Command::RecordEvent(event) => record_event(policy, event, now, set),
+        Command::Signal(signal) => Ok(signals::signal(policy, signal, now, set)),
     }
 }
 

@@ -167,7 +167,14 @@ fn changed(step: &Step) -> ChangedStep {
     }
 }
 
-fn push(execution: ExecutionId, workflow: &WorkflowName, what: What, now: Timestamp, set: &mut WorkingSet) {
+fn push(
+    execution: impl Into<Option<ExecutionId>>,
+    workflow: &WorkflowName,
+    what: What,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) {
+    let execution = execution.into();
     set.changes.push(Change { at: now, execution, workflow: workflow.clone(), what });
 }
 

@@ -7,7 +7,7 @@ use crate::event::{EventId, EventKind, LogLevel};
 use crate::execution::ExecutionStatus;
 use crate::failure::Failure;
 use crate::ids::{ExecutionId, StepId, Traceparent};
-use crate::incident::{Cause, IncidentId};
+use crate::incident::{Cause, Finding, IncidentId};
 use crate::name::{CorrelationId, StepName, StepType, Version, WorkflowName};
 use crate::payload::Payload;
 use crate::span::{Resource, ResourceId, TraceSpans};
@@ -47,6 +47,7 @@ impl Request {
             | Command::JudgeExecution(_)
             | Command::TendIncident(_)
             | Command::RecordEvent(_)
+            | Command::Signal(_)
             | Command::ChangeIncident(_) => 1,
         }
     }
@@ -93,6 +94,20 @@ pub enum Command {
     SettleTrace(SettleTrace),
     /// A client tells something of an execution.
     RecordEvent(Box<RecordEvent>),
+    /// Something outside of any single execution is wrong, or no longer is.
+    Signal(Box<Signal>),
+}
+
+/// Says how something is that is found outside of any single execution. May be said again and again, and by every
+/// replica: only what is new changes anything.
+#[derive(Clone, Debug)]
+pub struct Signal {
+    /// What it is about.
+    pub cause: Cause,
+    /// What is wrong; none: nothing any more.
+    pub found: Option<Finding>,
+    /// An execution that shows it.
+    pub execution: Option<ExecutionId>,
 }
 
 /// Starts an execution.

@@ -85,6 +85,9 @@ impl IncidentNeeds {
             Command::Rebaseline(step) => self.marked(&step.workflow, Some(&step.step), None, set),
             Command::TendIncident(tend) => self.ids.extend([tend.id]),
             Command::ChangeIncident(change) => self.ids.extend([change.id]),
+            Command::Signal(signal) => {
+                self.fingerprints.insert(signal.cause.fingerprint());
+            }
             Command::RecordSpans(record) => {
                 for trace in &record.traces {
                     self.ids.extend(of_execution(trace.id));

@@ -26,6 +26,7 @@ mod needs;
 mod outcome;
 mod services;
 mod settle;
+mod signals;
 mod span_needs;
 mod spans;
 mod watch;
@@ -35,7 +36,7 @@ pub use apply::apply;
 pub use command::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, IdempotencyScope,
     IncidentChange, JudgeExecution, JudgeStep, ParentStep, Rebaseline, RecordEvent, RecordExecution,
-    RecordSpans, RecordedStep, Request, SettleTrace, StartExecution, StartStep, TendIncident,
+    RecordSpans, RecordedStep, Request, SettleTrace, Signal, StartExecution, StartStep, TendIncident,
 };
 pub use incident_needs::IncidentNeeds;
 pub use needs::{Claims, FirstNeeds, HistoryNeed, HistoryNeeds, Lock, segment_needs};

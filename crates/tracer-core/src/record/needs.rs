@@ -109,7 +109,10 @@ impl FirstNeeds {
                 self.events.insert((event.execution, event.id));
                 self.steps.extend(event.step.map(|step| (event.execution, step)));
             }
-            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => {}
+            Command::Rebaseline(_)
+            | Command::TendIncident(_)
+            | Command::Signal(_)
+            | Command::ChangeIncident(_) => {}
         }
     }
 
@@ -217,6 +220,7 @@ impl HistoryNeeds {
             | Command::RecordExecution(_)
             | Command::SettleTrace(_)
             | Command::RecordEvent(_)
+            | Command::Signal(_)
             | Command::ChangeIncident(_) => {}
         }
     }
@@ -337,6 +341,7 @@ pub(super) fn samples(policy: &Policy, request: &Request, set: &WorkingSet) -> V
         | Command::JudgeExecution(_)
         | Command::TendIncident(_)
         | Command::RecordEvent(_)
+        | Command::Signal(_)
         | Command::ChangeIncident(_) => Vec::new(),
     }
 }
@@ -481,7 +486,10 @@ impl Claims {
                 free
             }
             Command::SettleTrace(look) => self.admit_ending(look.id),
-            Command::Rebaseline(_) | Command::TendIncident(_) | Command::ChangeIncident(_) => true,
+            Command::Rebaseline(_)
+            | Command::TendIncident(_)
+            | Command::Signal(_)
+            | Command::ChangeIncident(_) => true,
         };
         if admitted {
             self.idempotency.extend(request.idempotency.map(|idempotency| idempotency.scope));

@@ -101,7 +101,7 @@ pub(super) fn judge_step(policy: &Policy, judge: JudgeStep, now: Timestamp, set:
         let (kind, name) = (IncidentKind::StuckStep, Some(step.name.clone()));
         let cause = Cause { kind, workflow: workflow.clone(), step: name, cohort };
         let finding = Finding::TooLong(verdict.clone());
-        let evidence = Evidence { execution: step.execution, step: Some(step.id), finding };
+        let evidence = Evidence { execution: Some(step.execution), step: Some(step.id), finding };
         let found = alerting::Stuck { cause, evidence, before: step.incident, is_known: false };
         step.incident = alerting::stuck(policy, found, now, set);
     } else if step.bottleneck.is_none() {
@@ -166,7 +166,7 @@ pub(super) fn judge_execution(
     let incident = match &stalled {
         Some(found) => {
             let finding = Finding::TooLong(found.bottleneck.clone());
-            let evidence = Evidence { execution: judge.id, step: None, finding };
+            let evidence = Evidence { execution: Some(judge.id), step: None, finding };
             let cause = alerting::of_workflow(IncidentKind::StalledExecution, &workflow);
             // Whoever knows of a step that is stuck need not hear that nothing is heard meanwhile.
             let is_known = activity.stuck.is_some_and(|id| alerting::is_told(id, set));

@@ -23,7 +23,7 @@ use crate::notify::ChannelName;
 use crate::payload::Payload;
 use crate::record::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
-    Rebaseline, RecordEvent, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace,
+    Rebaseline, RecordEvent, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace, Signal,
     StartExecution, StartStep, TendIncident,
 };
 use crate::routing::{Audience, Channel};
@@ -331,6 +331,12 @@ impl IntoCommand for RecordSpans {
 impl IntoCommand for SettleTrace {
     fn into_command(self) -> Command {
         Command::SettleTrace(self)
+    }
+}
+
+impl IntoCommand for Signal {
+    fn into_command(self) -> Command {
+        Command::Signal(Box::new(self))
     }
 }
 

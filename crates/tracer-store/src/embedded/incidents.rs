@@ -166,7 +166,7 @@ fn add_notification(tx: &Transaction<'_>, new: &NewNotification) -> Result<(), S
         new.incident.id.to_bytes(),
         new.event.transition.as_str(),
         new.event.loud,
-        new.incident.opened_in.to_bytes(),
+        new.incident.group(),
         serde_json::to_string(&new.incident)?,
         new.incident.changed_at.as_micros(),
         new.created_at.as_micros(),

@@ -139,8 +139,12 @@ mod tests {
 
     fn changes(number: usize) -> Vec<Change> {
         let what = What::ExecutionStarted { started_at: NOON };
-        let change =
-            Change { at: NOON, execution: ExecutionId::from_bytes([1; 16]), workflow: workflow("etl"), what };
+        let change = Change {
+            at: NOON,
+            execution: Some(ExecutionId::from_bytes([1; 16])),
+            workflow: workflow("etl"),
+            what,
+        };
         vec![change; number]
     }
 

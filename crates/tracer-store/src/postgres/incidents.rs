@@ -179,7 +179,7 @@ fn notifications(new: &[NewNotification]) -> Params<'_> {
         column(&rows, |n| Bits::from(n.incident.id)),
         column(&rows, |n| n.event.transition.as_str()),
         column(&rows, |n| n.event.loud),
-        column(&rows, |n| Bits::from(n.incident.opened_in)),
+        column(&rows, |n| Bits(n.incident.group())),
         column(&rows, |n| row::to_json(&n.incident)),
         column(&rows, |n| Stamp(n.incident.changed_at)),
         column(&rows, |n| Stamp(n.created_at)),

@@ -96,6 +96,7 @@ impl Remembered {
             Command::Rebaseline(_)
             | Command::TendIncident(_)
             | Command::ChangeIncident(_)
+            | Command::Signal(_)
             | Command::RecordEvent(_) => (None, None),
         };
         if let Some(id) = executions {

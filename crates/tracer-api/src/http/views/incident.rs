@@ -6,8 +6,8 @@ use serde::Serialize;
 use tracer_core::detect::Severity;
 use tracer_core::ids::{ExecutionId, StepId};
 use tracer_core::incident::{
-    Cause, Evidence, FailureRate, Finding, HistoryEntry, Incident, IncidentId, IncidentKind, IncidentState,
-    ResolvedBy,
+    AlertNote, Cause, Evidence, FailureRate, Finding, HistoryEntry, Incident, IncidentId, IncidentKind,
+    IncidentState, ResolvedBy, SloBurn,
 };
 use tracer_core::name::{StepName, WorkflowName};
 use utoipa::ToSchema;
@@ -21,7 +21,7 @@ pub struct IncidentView {
     /// Its id.
     #[schema(value_type = String, example = "inc_0197a3c5b2f87c4e9d1a2b3c4d5e6f70")]
     pub incident_id: IncidentId,
-    /// `slow_step`, `stuck_step`, `stalled_execution`, `regression` or `failure_rate`.
+    /// `slow_step`, `stuck_step`, `stalled_execution`, `regression`, `failure_rate`, `slo_burn` or `alert`.
     #[schema(value_type = String, example = "slow_step")]
     pub kind: IncidentKind,
     /// `firing`, or `resolved`: a finding within half an hour of the end lets it fire again.
@@ -30,13 +30,13 @@ pub struct IncidentView {
     /// The worst so far: `WARNING` or `CRITICAL`.
     #[schema(value_type = String, example = "CRITICAL")]
     pub severity: Severity,
-    /// The workflow.
+    /// The workflow; of `slo_burn` the pattern of those that the objective is about.
     #[schema(value_type = String, example = "nightly_etl")]
     pub workflow_name: WorkflowName,
     /// The step; `null` where it is about executions as wholes.
     #[schema(value_type = Option<String>, example = "data_transform")]
     pub step_name: Option<StepName>,
-    /// The cohort that a setting names; `null`: the whole step.
+    /// The cohort that a setting names; `null`: the whole step. Of `slo_burn` and `alert`, the labels that identify it.
     pub cohort: Option<BTreeMap<String, String>>,
     /// Findings that it has gathered.
     #[schema(example = 3)]
@@ -50,9 +50,9 @@ pub struct IncidentView {
     pub last_seen_at: Time,
     /// The worst finding.
     pub worst: FindingView,
-    /// The execution of the worst finding.
-    #[schema(value_type = String, example = "wf_0197a3c5b2f87c4e9d1a2b3c4d5e6f70")]
-    pub example_workflow_id: ExecutionId,
+    /// The execution of the worst finding; `null` where no single one shows it.
+    #[schema(value_type = Option<String>, example = "wf_0197a3c5b2f87c4e9d1a2b3c4d5e6f70")]
+    pub example_workflow_id: Option<ExecutionId>,
     /// The step of the worst finding; `null` where it is about an execution as a whole.
     #[schema(value_type = Option<String>, example = "st_b7ad6b7169203331")]
     pub example_step_id: Option<StepId>,
@@ -85,6 +85,69 @@ pub enum FindingView {
     Slower(RegressionView),
     /// Of `failure_rate`.
     Failing(FailureRateView),
+    /// Of `slo_burn`.
+    Burning(SloBurnView),
+    /// Of `alert`.
+    Alerted(AlertView),
+}
+
+/// An error budget that is used up too fast.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(title = "Burning error budget")]
+pub struct SloBurnView {
+    /// How bad.
+    #[schema(value_type = String, example = "CRITICAL")]
+    pub severity: Severity,
+    /// The name of the objective.
+    #[schema(example = "nightly")]
+    pub slo: String,
+    /// `availability` or `latency`.
+    #[schema(example = "availability")]
+    pub sli: String,
+    /// The share of events that is to be good.
+    #[schema(example = 0.99)]
+    pub objective: f64,
+    /// How many times as fast as it would last its window; two decimals.
+    #[schema(example = 15.38)]
+    pub burn_rate: f64,
+    /// The window it was seen in, in milliseconds.
+    #[schema(example = 3_600_000)]
+    pub long_window_ms: u64,
+    /// The window that says that it goes on, in milliseconds.
+    #[schema(example = 300_000)]
+    pub short_window_ms: u64,
+    /// Events in the longer window.
+    #[schema(example = 52)]
+    pub events: u64,
+    /// Those of them that were not good.
+    #[schema(example = 8)]
+    pub bad: u64,
+    /// The share of the budget that is left; below 0 it is overspent. Four decimals.
+    #[schema(example = 0.45)]
+    pub error_budget_remaining: f64,
+}
+
+/// Somebody else's alert.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(title = "Alert")]
+pub struct AlertView {
+    /// How bad.
+    #[schema(value_type = String, example = "WARNING")]
+    pub severity: Severity,
+    /// Its name.
+    #[schema(example = "DiskFull")]
+    pub alert: String,
+    /// What it says.
+    #[schema(example = "The disk of db-1 is 93 % full.")]
+    pub summary: String,
+    /// Since when.
+    pub since: Time,
+    /// Where it can be looked at.
+    #[schema(example = "http://prometheus.example.com/graph?g0.expr=up")]
+    pub source: Option<String>,
+    /// What to do about it.
+    #[schema(example = "https://wiki.example.com/disk")]
+    pub runbook: Option<String>,
 }
 
 /// Too many failures.
@@ -133,7 +196,7 @@ pub struct AcknowledgedView {
 pub struct ResolvedView {
     /// When.
     pub at: Time,
-    /// Why: `normal`, `ended` (what was stuck), `rebaselined`, `stale` or `hand`.
+    /// Why: `normal`, `ended` (what was stuck or was signalled), `rebaselined`, `stale` or `hand`.
     #[schema(value_type = String, example = "normal")]
     pub by: ResolvedBy,
 }
@@ -233,6 +296,8 @@ impl FindingView {
             }),
             Finding::Slower(regression) => Self::Slower(RegressionView::from(regression.clone())),
             Finding::Failing(rate) => Self::Failing(FailureRateView::from(rate)),
+            Finding::Burning(burn) => Self::Burning(SloBurnView::from(burn)),
+            Finding::Alerted(note) => Self::Alerted(AlertView::from(note)),
         }
     }
 }
@@ -248,6 +313,36 @@ impl From<&FailureRate> for FailureRateView {
             usual_rate: four_decimals(rate.usual),
             limit: four_decimals(rate.limit),
             factor: rate.factor(),
+        }
+    }
+}
+
+impl From<&SloBurn> for SloBurnView {
+    fn from(burn: &SloBurn) -> Self {
+        Self {
+            severity: burn.severity,
+            slo: burn.slo.clone(),
+            sli: burn.sli.clone(),
+            objective: burn.objective,
+            burn_rate: burn.factor(),
+            long_window_ms: burn.long.as_millis(),
+            short_window_ms: burn.short.as_millis(),
+            events: burn.events,
+            bad: burn.bad,
+            error_budget_remaining: four_decimals(burn.budget_remaining),
+        }
+    }
+}
+
+impl From<&AlertNote> for AlertView {
+    fn from(note: &AlertNote) -> Self {
+        Self {
+            severity: note.severity,
+            alert: note.name.clone(),
+            summary: note.summary.clone(),
+            since: Time(note.since),
+            source: note.source.clone(),
+            runbook: note.runbook.clone(),
         }
     }
 }

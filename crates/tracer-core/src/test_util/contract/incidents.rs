@@ -77,7 +77,7 @@ pub async fn an_incident_is_there_when_its_verdict_is_answered(lab: Lab) {
         (opened.first_seen_at, opened.last_seen_at, opened.changed_at),
         (lab.now(), lab.now(), lab.now())
     );
-    assert_eq!((opened.opened_in, opened.worst.execution), (id, id));
+    assert_eq!((opened.opened_in, opened.worst.execution), (Some(id), Some(id)));
     assert_eq!(history(&lab, opened.id).await, ["opened: CRITICAL, 50 times"]);
     assert_eq!((pending(&lab, "people").await, pending(&lab, "state").await), (1, 1));
 }

@@ -59,7 +59,7 @@ impl Ears {
     async fn now(&mut self, lab: &Lab) -> Vec<String> {
         let marker = format!("marker {}", self.heard.len());
         let id = lab.start(&marker).await;
-        while self.heard.last().is_none_or(|(_, _, last)| last.execution != id) {
+        while self.heard.last().is_none_or(|(_, _, last)| last.execution != Some(id)) {
             self.listen().await;
         }
         self.heard.pop();
@@ -229,7 +229,7 @@ pub async fn the_changes_of_an_execution_keep_their_order_when_batches_race(lab:
             | What::Incident { .. }
             | What::Event { .. } => panic!("not what was done: {change:?}"),
         };
-        by_execution.entry(change.execution).or_default().push(told);
+        by_execution.entry(change.execution.expect("of an execution")).or_default().push(told);
     }
     let rounds = (0..8).flat_map(|round| [format!("step {round} starts"), format!("step {round} ends")]);
     let expected: Vec<String> = [vec!["start".to_owned()], rounds.collect(), vec!["end".to_owned()]].concat();

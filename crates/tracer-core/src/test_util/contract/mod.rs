@@ -34,6 +34,7 @@ pub mod regressions;
 pub mod retention;
 pub mod runs;
 pub mod services;
+pub mod signals;
 pub mod stats;
 pub mod steps;
 pub mod traces;
@@ -188,6 +189,14 @@ macro_rules! contract_tests {
                 what_a_span_has_beyond_a_step_is_kept,
                 an_execution_is_found_by_the_attributes_of_its_root,
                 steps_beyond_those_that_may_wait_enter_their_histories_while_it_runs,
+            ],
+            signals: [
+                what_is_signalled_opens_once_and_ends_when_it_is_no_longer_so,
+                what_is_signalled_becomes_worse_once_and_never_better,
+                what_goes_on_is_heard_of_and_not_let_go,
+                what_comes_back_reopens_silently,
+                an_alert_is_not_told_back_to_where_it_came_from,
+                signals_of_many_at_once_are_one_incident,
             ],
             services: [
                 services_and_workflows_are_known_with_what_they_do,
