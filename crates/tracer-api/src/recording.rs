@@ -19,7 +19,7 @@ use tracer_core::name::{StepName, WorkflowName};
 use tracer_core::record::{
     Answer, ChangeIncident, Command, CompleteStep, EndExecution, EventRecorded, ExecutionEnded,
     ExecutionStarted, Idempotency, Outcome, Rebaseline, RecordEvent, RecordExecution, RecordSpans, Request,
-    SpansRecorded, StartExecution, StartStep, StepEnded, StepStarted,
+    Signal, SpansRecorded, StartExecution, StartStep, StepEnded, StepStarted,
 };
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::time::Timestamp;
@@ -333,6 +333,21 @@ impl Tracing {
             self.report.incident_changed(&incident, &change);
         }
         Ok(*incident)
+    }
+
+    /// Says how something is that is found outside of any single execution; returns the incident that it opened, worsened,
+    /// reopened or ended.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub async fn signal(
+        &self,
+        signal: Signal,
+        arrival: Arrival,
+    ) -> Result<Option<Incident>, RepositoryError> {
+        let Answer { outcome, fresh } = self.record(Command::Signal(Box::new(signal)), arrival).await?;
+        let Outcome::Incident(incident) = outcome else { return Ok(None) };
+        Ok(fresh.then_some(*incident))
     }
 
     fn export(&self, id: ExecutionId) {

@@ -33,7 +33,7 @@ impl FromQuery for Listing {
     const ONCE: &'static [&'static str] = &["state", "kind", "workflow_name", "severity", "limit", "cursor"];
 
     fn from_pairs(pairs: &Pairs<'_>) -> Result<Self, ApiError> {
-        let kinds = "slow_step, stuck_step, stalled_execution, regression or failure_rate";
+        let kinds = "slow_step, stuck_step, stalled_execution, regression, failure_rate, slo_burn or alert";
         let name = "a name of 1 to 200 characters";
         let filter = IncidentFilter {
             state: pairs.read("state", "firing or resolved", IncidentState::parse)?,
@@ -49,7 +49,7 @@ impl FromQuery for Listing {
 #[utoipa::path(tag = "incidents",
     params(
         ("state" = Option<String>, Query, description = "`firing` or `resolved`."),
-        ("kind" = Option<String>, Query, description = "`slow_step`, `stuck_step`, `stalled_execution`, `regression` or `failure_rate`."),
+        ("kind" = Option<String>, Query, description = "`slow_step`, `stuck_step`, `stalled_execution`, `regression`, `failure_rate`, `slo_burn` or `alert`."),
         ("workflow_name" = Option<String>, Query, description = "Of this workflow."),
         ("severity" = Option<String>, Query, description = "At least so bad: `warning` or `critical`."),
         ("limit" = Option<usize>, Query, description = "Rows in a page: 100, at most 1,000."),

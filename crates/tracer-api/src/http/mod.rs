@@ -3,6 +3,7 @@
 //! Every request passes, in this order: [`request_metrics`] (counted, timed), [`gate`] (key, rate, `Accept`),
 //! `head`, its handler with [`body`], [`query`], [`path`] and [`headers`]; what no handler takes ends in [`docs::Methods`].
 
+mod alertmanager;
 pub mod body;
 mod checks;
 mod cursor;

@@ -3,7 +3,9 @@
 use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{eta, events, failures, health, import, incidents, jaeger, simulate, stats, steps, workflows};
+use super::{
+    alertmanager, eta, events, failures, health, import, incidents, jaeger, simulate, stats, steps, workflows,
+};
 use crate::live;
 use crate::otlp;
 use crate::state::AppState;
@@ -23,6 +25,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         import::routes(config);
         otlp::http::routes(config);
         incidents::routes(config);
+        alertmanager::routes(config);
         jaeger::routes(config);
         health::routes(config);
         live::routes(config);

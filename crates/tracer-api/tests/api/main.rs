@@ -1,6 +1,7 @@
 //! The service over HTTP: real sockets, real SQL in memory, time moved by hand.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+mod alertmanager;
 mod alerts;
 mod alerts_killed;
 mod errors;

@@ -186,7 +186,7 @@ fn what_a_channel_cannot_be_is_refused_with_what_is_expected() {
         (
             "type = \"log\"\nkinds = [\"slow\"]",
             "kinds[0]`: unknown variant `slow`, expected one of `slow_step`, \
-          `stuck_step`, `stalled_execution`, `regression`, `failure_rate`",
+          `stuck_step`, `stalled_execution`, `regression`, `failure_rate`, `slo_burn`, `alert`",
         ),
     ] {
         assert_eq!(channel_fault(entry), expected, "{entry}");
