@@ -100,7 +100,7 @@ async fn what_is_no_alert_is_refused_whole_with_its_place() {
         alert("B", "burning", ""),
         json!({"status": "firing", "labels": {}, "startsAt": "noon"}),
     ];
-    let problem = service.post(WEBHOOK, body(&wrong)).await.problem(422);
+    let problem = service.post(WEBHOOK, body(&wrong)).await.expect(422)["detail"].to_string();
     assert!(problem.contains("alerts.1.status") && problem.contains("alerts.2.startsAt"), "{problem}");
     let many: Vec<Value> = (0..501).map(|n| alert(&format!("A{n}"), "firing", "")).collect();
     assert!(service.post(WEBHOOK, body(&many)).await.problem(422).contains("max_alerts"));
