@@ -1,7 +1,6 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod ci;
-mod soak;
 mod sources;
 mod tidy;
 mod tool;
@@ -28,16 +27,21 @@ enum Chore {
     /// Scores detection on real executions in WfFormat; `detect-eval --help` says how.
     #[command(disable_help_flag = true)]
     DetectEval(tool::Tool),
-    /// Drives running services with many clients and says how every request ended.
-    Soak(soak::Soak),
+    /// Runs a realistic mix of workflows against running services, at a set rate; `load --help` says how.
+    #[command(disable_help_flag = true)]
+    Load(tool::Tool),
+    /// Kills replicas, the database and the network under load, and checks that nothing is lost; `chaos --help` says how.
+    #[command(disable_help_flag = true)]
+    Chaos(tool::Tool),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
-        Chore::Bench(bench) => tool::run("xtask-bench", &bench),
-        Chore::DetectEval(eval) => tool::run("xtask-eval", &eval),
-        Chore::Soak(soak) => soak::run(&soak),
+        Chore::Bench(bench) => tool::run("xtask-bench", &[], &bench),
+        Chore::DetectEval(eval) => tool::run("xtask-eval", &[], &eval),
+        Chore::Load(load) => tool::run("xtask-load", &["load"], &load),
+        Chore::Chaos(chaos) => tool::run("xtask-load", &["chaos"], &chaos),
     }
 }

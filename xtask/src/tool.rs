@@ -20,14 +20,15 @@ pub(crate) struct Tool {
     arguments: Vec<OsString>,
 }
 
-/// Becomes `cargo run` of a package, so that signals reach it as they would reach this.
-pub(crate) fn run(package: &str, tool: &Tool) -> Result<()> {
+/// Becomes `cargo run` of a package, with these arguments first, so that signals reach it as they would reach this.
+pub(crate) fn run(package: &str, first: &[&str], tool: &Tool) -> Result<()> {
     let manifest = sources::root()?.join("Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let error = Command::new(cargo)
         .args(["run", "--quiet", "--profile", "tool", "--package", package, "--manifest-path"])
         .arg(manifest)
         .arg("--")
+        .args(first)
         .args(&tool.arguments)
         .exec();
     Err(error).context("cargo cannot be run")

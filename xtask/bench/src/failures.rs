@@ -16,9 +16,9 @@ use self::messages::{Each, Imports, STEPS, commonest, message, mix};
 use crate::history::now;
 use crate::load::{Load, Measured, millis};
 use crate::progress;
-use crate::service::fetch;
 use crate::stand::{Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
+use xtask_machine::service::fetch;
 
 /// Different failures.
 const DISTINCT: u64 = 10_000;

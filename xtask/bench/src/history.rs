@@ -17,13 +17,13 @@ use anyhow::{Context, Result};
 
 use self::past::{Past, STEP, STEPS, WORKFLOW};
 use crate::contract::{COMPLETE, Contract};
-use crate::interrupt;
 use crate::limits::http::Constant;
 use crate::load::{Load, Measured, median, millis};
 use crate::progress;
 use crate::script::Repeat;
 use crate::stand::{Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
+use xtask_machine::interrupt;
 
 /// Executions written at once, and between two looks at signals.
 const PORTION: u64 = 2_000;

@@ -16,10 +16,10 @@ use hdrhistogram::Histogram;
 use self::listeners::{Heard, Listeners};
 use self::writers::Writers;
 use crate::load::{histogram, millis};
-use crate::process;
 use crate::progress;
 use crate::stand::{Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
+use xtask_machine::process;
 
 /// Workflows that run at once.
 const WORKFLOWS: usize = 100;

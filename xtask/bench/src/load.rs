@@ -16,8 +16,8 @@ use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::connection::{Connection, Progress};
-use crate::interrupt;
 use crate::script::Script;
+use xtask_machine::interrupt;
 
 /// How often the loop looks at the clock and for signals when nothing happens.
 const TICK: Duration = Duration::from_millis(100);

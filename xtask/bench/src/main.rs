@@ -3,21 +3,17 @@
 //! `cargo xtask bench` builds and starts this. It starts everything it measures itself, drives it from
 //! this process, and removes all of it at the end.
 
-mod cluster;
 mod connection;
 mod contract;
 mod failures;
 mod history;
-mod interrupt;
 mod limits;
 mod live;
 mod load;
 mod memory;
 mod otlp;
-mod process;
 mod rest;
 mod script;
-mod service;
 mod stand;
 mod start;
 mod table;
@@ -38,6 +34,7 @@ use crate::rest::Rest;
 use crate::stand::{Place, Store};
 use crate::table::Table;
 use crate::watch::Watch;
+use xtask_machine::{interrupt, service};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,10 +9,10 @@ use crate::load::{Load, millis};
 use crate::progress;
 use crate::rest::{Rest, USUAL_CLIENTS};
 use crate::script::{Repeat, Script, find_id, with_body};
-use crate::service::fetch;
 use crate::stand::{Stand, Store};
 use crate::table::{Figure, Table, Target};
-use crate::{interrupt, process};
+use xtask_machine::service::fetch;
+use xtask_machine::{interrupt, process};
 
 /// Scrapes that are timed.
 const SCRAPES: u64 = 100;

@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use self::export::{Exporting, SPANS, SPANS_PER_TRACE, WORKFLOWS};
-use crate::interrupt;
 use crate::load::{Load, millis};
-use crate::process;
 use crate::progress;
-use crate::service::fetch;
 use crate::stand::{Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
+use xtask_machine::interrupt;
+use xtask_machine::process;
+use xtask_machine::service::fetch;
 
 /// Exporters at once: each is a process that waits for its answer, as a collector's exporter does by default.
 const EXPORTERS: usize = 8;

@@ -10,10 +10,10 @@ use crate::limits::http::Constant;
 use crate::limits::postgres::Postgres;
 use crate::limits::sqlite::Sqlite;
 use crate::load::{Load, Measured, median, millis};
-use crate::process;
 use crate::progress;
 use crate::stand::{Cpu, Place, Stand, Store};
 use crate::table::{Figure, Table, Target};
+use xtask_machine::process;
 
 /// How long limits are measured that need a while.
 const LIMIT_LENGTH: Duration = Duration::from_secs(3);

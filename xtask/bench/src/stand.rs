@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::cluster::Cluster;
 use crate::load::{Load, Measured, drive};
-use crate::process;
 use crate::script::Script;
-use crate::service::{Service, Start};
+use xtask_machine::cluster::Cluster;
+use xtask_machine::process;
+use xtask_machine::service::{Service, Start};
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -197,7 +197,7 @@ impl Stand {
 
     fn plan<'a>(&'a self, database: Option<&'a str>) -> Start<'a> {
         let Place { tracer, settings, log, .. } = &self.place;
-        Start { tracer, folder: self.folder.path(), database, settings, log: log.as_deref() }
+        Start { tracer, address: None, folder: self.folder.path(), database, settings, log: log.as_deref() }
     }
 }
 

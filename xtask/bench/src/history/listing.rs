@@ -9,9 +9,9 @@ use super::past::{Past, WORKFLOW, correlation_of, written};
 use super::{answers, quantile};
 use crate::progress;
 use crate::script::find_id;
-use crate::service::fetch;
 use crate::stand::Stand;
 use crate::table::{Figure, Table, Target};
+use xtask_machine::service::fetch;
 
 /// Answers timed of each question.
 const ASKED: u64 = 300;

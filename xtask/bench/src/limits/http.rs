@@ -8,11 +8,11 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use crate::cluster::free_port;
 use crate::load::{Load, Measured, drive};
-use crate::process::{Process, bound_command};
 use crate::script::Posting;
-use crate::service::fetch;
+use xtask_machine::cluster::free_port;
+use xtask_machine::process::{Process, bound_command};
+use xtask_machine::service::fetch;
 
 /// The argument by which this program becomes the server of constants.
 pub(crate) const CONSTANT: &str = "constant";

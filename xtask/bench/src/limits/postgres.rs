@@ -10,9 +10,9 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::{BULK_ROWS, LONE_COMMITS};
-use crate::cluster::CONNECTIONS;
-use crate::interrupt;
 use crate::load::histogram;
+use xtask_machine::cluster::CONNECTIONS;
+use xtask_machine::interrupt;
 
 /// Rows sent to COPY at a time.
 const PORTION: usize = 2_000;

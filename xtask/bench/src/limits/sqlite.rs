@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use rusqlite::{Connection, params};
 
 use super::{BULK_ROWS, LONE_COMMITS};
-use crate::interrupt;
 use crate::load::histogram;
+use xtask_machine::interrupt;
 
 /// The settings are the service's own (see its documentation); the table is that of steps.
 const TABLES: &str = "\

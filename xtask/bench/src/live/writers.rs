@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 
-use crate::interrupt;
 use crate::load::histogram;
 use crate::script::{find_id, with_body};
+use xtask_machine::interrupt;
 
 /// Writers, each with a connection.
 const WRITERS: usize = 50;

@@ -6,8 +6,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 
-use crate::interrupt;
 use crate::limits::postgres::connect;
+use xtask_machine::interrupt;
 
 /// Rows that are copied.
 const ROWS: usize = 200_000;

@@ -11,10 +11,10 @@ use hdrhistogram::Histogram;
 
 use super::running::STEP;
 use crate::history::now;
-use crate::interrupt;
 use crate::load::histogram;
-use crate::service::fetch;
 use crate::stand::Stand;
+use xtask_machine::interrupt;
+use xtask_machine::service::fetch;
 
 /// Between two scrapes.
 const PERIOD: Duration = Duration::from_millis(20);

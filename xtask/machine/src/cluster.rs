@@ -22,7 +22,7 @@ use crate::process::{Process, bound_command, in_path};
 const USUAL: [(&str, &str); 2] = [("/usr/lib/postgresql", "bin"), ("/opt/homebrew/opt", "bin")];
 
 /// Connections that the server takes: the service's pool, and as many for measuring limits.
-pub(crate) const CONNECTIONS: usize = 200;
+pub const CONNECTIONS: usize = 200;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -31,7 +31,7 @@ type Account = Option<(u32, u32)>;
 
 /// A cluster and perhaps the server on it.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     programs: PathBuf,
     home: PathBuf,
     account: Account,
@@ -44,7 +44,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no PostgreSQL on this machine, or it does not start.
-    pub(crate) fn start(folder: &Path) -> Result<Self> {
+    pub fn start(folder: &Path) -> Result<Self> {
         let home = folder.join("postgres");
         fs::create_dir(&home)?;
         let account = account_for(&home)?;
@@ -62,25 +62,33 @@ impl Cluster {
     }
 
     /// Returns the URL of its database.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Returns the id of the server's process, if it runs.
-    pub(crate) fn id(&self) -> Option<u32> {
+    pub fn id(&self) -> Option<u32> {
         self.server.as_ref().map(Process::id)
     }
 
     /// Stops the server and keeps its data.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.server = None;
+    }
+
+    /// Ends the server at once, as a machine that fails does: what was committed is recovered at the next start.
+    pub fn crash(&mut self) {
+        if let Some(server) = self.server.take() {
+            // QUIT is PostgreSQL's immediate shutdown: its processes end without writing anything.
+            server.end_by(Signal::QUIT);
+        }
     }
 
     /// Starts the server, after stopping the one that runs.
     ///
     /// # Errors
     /// When it does not come up; the message holds its log.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    pub fn restart(&mut self) -> Result<()> {
         self.stop();
         let log = fs::File::options().create(true).append(true).open(self.home.join("log"))?;
         let mut command = self.command(bound_command(&self.programs.join("postgres"), "QUIT"));
@@ -130,7 +138,7 @@ impl Cluster {
 ///
 /// # Errors
 /// When there is none.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port of 127.0.0.1 is free")?;
     Ok(listener.local_addr()?.port())
 }

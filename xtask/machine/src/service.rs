@@ -22,7 +22,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running service.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub struct Service {
     process: Process,
     address: SocketAddr,
     /// What it says besides its log.
@@ -31,17 +31,19 @@ pub(crate) struct Service {
 
 /// What to start, and how.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Start<'a> {
+pub struct Start<'a> {
     /// The binary.
-    pub(crate) tracer: &'a Path,
+    pub tracer: &'a Path,
+    /// Where it listens; none: at a port of 127.0.0.1 that is free.
+    pub address: Option<SocketAddr>,
     /// Where it works: an embedded database lies in `data/` below.
-    pub(crate) folder: &'a Path,
+    pub folder: &'a Path,
     /// The database; none for the embedded one.
-    pub(crate) database: Option<&'a str>,
+    pub database: Option<&'a str>,
     /// Settings beside the shipped ones, each `key=value`.
-    pub(crate) settings: &'a [String],
+    pub settings: &'a [String],
     /// To which file its log is appended, if any.
-    pub(crate) log: Option<&'a Path>,
+    pub log: Option<&'a Path>,
 }
 
 impl Service {
@@ -49,7 +51,7 @@ impl Service {
     ///
     /// # Errors
     /// When it does not come up; the message holds what it said.
-    pub(crate) fn start(start: &Start<'_>) -> Result<Self> {
+    pub fn start(start: &Start<'_>) -> Result<Self> {
         let command = bound_command(start.tracer, "KILL");
         Self::run(command, start, Duration::from_millis(5)).map(|(service, _)| service)
     }
@@ -58,12 +60,15 @@ impl Service {
     ///
     /// # Errors
     /// As for [`Service::start`].
-    pub(crate) fn start_timed(start: &Start<'_>) -> Result<(Self, Duration)> {
+    pub fn start_timed(start: &Start<'_>) -> Result<(Self, Duration)> {
         Self::run(Command::new(start.tracer), start, Duration::from_micros(200))
     }
 
     fn run(mut command: Command, start: &Start<'_>, poll: Duration) -> Result<(Self, Duration)> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let address = match start.address {
+            Some(address) => address,
+            None => SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+        };
         let errors = start.folder.join("service.err");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TRACER_") || name == "DATABASE_URL" {
@@ -99,17 +104,17 @@ impl Service {
     }
 
     /// Returns where it listens.
-    pub(crate) const fn address(&self) -> SocketAddr {
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns the id of its process.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// Returns how it ended and what it said, if it has ended or does so within a moment.
-    pub(crate) fn ending_soon(&mut self) -> Option<String> {
+    pub fn ending_soon(&mut self) -> Option<String> {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(2) {
             if let Some(ending) = self.ending() {
@@ -118,6 +123,11 @@ impl Service {
             std::thread::sleep(Duration::from_millis(10));
         }
         None
+    }
+
+    /// Ends it at once, as a machine that fails does.
+    pub fn kill(self) {
+        self.process.kill();
     }
 
     fn ending(&mut self) -> Option<String> {
@@ -135,7 +145,7 @@ impl Service {
 ///
 /// # Errors
 /// When there is no answer, or it is none.
-pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
+pub fn fetch(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
     let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
@@ -155,7 +165,7 @@ pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
 ///
 /// # Errors
 /// When it does not build.
-pub(crate) fn build() -> Result<PathBuf> {
+pub fn build() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)

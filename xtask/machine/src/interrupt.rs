@@ -14,7 +14,7 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// When the runtime that listens cannot be made.
-pub(crate) fn listen() -> Result<()> {
+pub fn listen() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,7 +43,7 @@ pub(crate) fn listen() -> Result<()> {
 ///
 /// # Errors
 /// That the run was interrupted.
-pub(crate) fn check() -> Result<()> {
+pub fn check() -> Result<()> {
     ensure!(!ASKED.load(Ordering::SeqCst), "interrupted");
     Ok(())
 }

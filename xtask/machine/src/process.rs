@@ -19,7 +19,7 @@ const TICKS: f64 = 100.0;
 
 /// A process; dropped, it is asked to end and waited for.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     ends_by: Signal,
 }
@@ -29,25 +29,37 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(crate) fn start(command: &mut Command, ends_by: Signal) -> Result<Self> {
+    pub fn start(command: &mut Command, ends_by: Signal) -> Result<Self> {
         let child =
             command.spawn().with_context(|| format!("{} cannot be run", command.get_program().display()))?;
         Ok(Self { child, ends_by })
     }
 
     /// Returns its id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns whether it has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.ending().is_some()
     }
 
     /// Returns how it ended, if it has.
-    pub(crate) fn ending(&mut self) -> Option<ExitStatus> {
+    pub fn ending(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends it by another signal than its own.
+    pub fn end_by(mut self, signal: Signal) {
+        self.ends_by = signal;
+    }
+
+    /// Ends it at once, without its having a say.
+    pub fn kill(mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 
     fn end(&mut self) {
@@ -76,7 +88,7 @@ impl Drop for Process {
 }
 
 /// Returns a command whose process the kernel ends with this one, where there is such a thing.
-pub(crate) fn bound_command(program: &std::path::Path, end: &str) -> Command {
+pub fn bound_command(program: &std::path::Path, end: &str) -> Command {
     match in_path("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
@@ -88,25 +100,25 @@ pub(crate) fn bound_command(program: &std::path::Path, end: &str) -> Command {
 }
 
 /// Returns where a program is in `PATH`.
-pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
+pub fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Resident memory of a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Now, in MB of 10⁶ bytes.
-    pub(crate) now: f64,
+    pub now: f64,
     /// At its highest, in MB.
-    pub(crate) peak: f64,
+    pub peak: f64,
 }
 
 /// Returns the resident memory of a process.
 ///
 /// # Errors
 /// When the system does not say.
-pub(crate) fn memory(process: u32) -> Result<Memory> {
+pub fn memory(process: u32) -> Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))
         .context("the memory of the service cannot be read: is this Linux?")?;
     let kib = |field: &str| -> Option<f64> {
@@ -118,14 +130,14 @@ pub(crate) fn memory(process: u32) -> Result<Memory> {
 }
 
 /// Returns the processor time, in seconds, that a process and its present children have used.
-pub(crate) fn cpu_seconds(process: u32) -> f64 {
+pub fn cpu_seconds(process: u32) -> f64 {
     let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let stats = folders.filter_map(|folder| std::fs::read_to_string(folder.path().join("stat")).ok());
     stats.filter_map(|stat| ticks_if_of(&stat, process)).sum::<f64>() / TICKS
 }
 
 /// Returns the processor time, in seconds, that this process has used, without its children.
-pub(crate) fn own_cpu_seconds() -> f64 {
+pub fn own_cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     ticks_if_of(&stat, std::process::id()).unwrap_or_default() / TICKS
 }
