@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Objective, Sli, Slo, SlotRange, SlotSums, Window};
+use super::{Objective, Sli, Slo, SloSpec, SlotRange, SlotSums, Window};
 use crate::detect::Severity;
 use crate::ids::ExecutionId;
 use crate::time::{Micros, Timestamp};
@@ -170,10 +170,10 @@ impl Indicator {
         place.and_then(|place| self.counts.get(place)).copied().unwrap_or_default()
     }
 
-    /// Returns whether a window holds enough events for a rule to rest on it.
+    /// Returns whether a window holds enough events to be judged.
     #[must_use]
     pub fn is_enough(&self, slo: &Slo, window: Window) -> bool {
-        self.counted(window).events >= slo.spec().min_events
+        self.counted(window).events >= needed(slo, window)
     }
 
     /// Returns the first rule that fires: the critical ones come first, a spent budget before the mere warning.
@@ -204,15 +204,16 @@ impl Indicator {
             Sli::Latency => "completed executions",
         };
         let all = self.counted(Window::Budget);
-        let least = slo.spec().min_events;
         let mut told = match self.state {
             State::NoData if all.events == 0 => {
                 format!("No {of} ended in the last {}.", name(Window::Budget))
             }
             State::NoData => format!(
-                "Too little data: {} {of} ended in the last {}, and {least} are needed to judge a window.",
+                "Too little data: {} {of} ended in the last {}. A window is judged from {} on, the budget from {} on.",
                 all.events,
-                name(Window::Budget)
+                name(Window::Budget),
+                slo.spec().min_events,
+                needed(slo, Window::Budget)
             ),
             State::Exhausted => format!(
                 "The error budget of {} is spent: {} of {} {of} were bad, where {} may be.",
@@ -221,10 +222,7 @@ impl Indicator {
                 all.events,
                 self.allowed(slo)
             ),
-            State::Ok | State::Burning => self.budget_remaining.map_or_else(String::new, |left| {
-                let percent = (left * 100.0).clamp(-999_999.0, 100.0);
-                format!("{percent:.1} % of the error budget of {} is left.", name(Window::Budget))
-            }),
+            State::Ok | State::Burning => self.budget_told(slo).unwrap_or_default(),
         };
         match self.burning {
             Some(Burning { long, short, burn_rate, .. }) => put(
@@ -245,13 +243,24 @@ impl Indicator {
         }
         let unjudged: Vec<String> = long_windows()
             .filter(|window| self.state != State::NoData && !self.is_enough(slo, *window))
-            .map(|window| format!("{} ({})", name(window), self.counted(window).events))
+            .map(|window| {
+                format!("{} ({} of {})", name(window), self.counted(window).events, needed(slo, window))
+            })
             .collect();
         if !unjudged.is_empty() {
-            let list = unjudged.join(", ");
-            put(&mut told, format_args!(" Not judged, with fewer than {least} events: {list}."));
+            put(&mut told, format_args!(" Too few to be judged: {}.", unjudged.join(", ")));
         }
         told.trim().to_owned()
+    }
+
+    /// Returns what is left of the budget, as people read it, where it is judged.
+    fn budget_told(&self, slo: &Slo) -> Option<String> {
+        let left = self.budget_remaining.filter(|_| self.is_enough(slo, Window::Budget))?;
+        Some(format!(
+            "{:.1} % of the error budget of {} is left.",
+            left * 100.0,
+            told_window(slo.spec().window)
+        ))
     }
 
     /// Returns how many of the events of the objective's own window may be bad, as people read it.
@@ -260,6 +269,26 @@ impl Indicator {
         let allowed = self.counted(Window::Budget).events as f64 * slo.spec().objective.budget();
         if allowed < 10.0 { format!("{allowed:.1}") } else { format!("{allowed:.0}") }
     }
+}
+
+/// Returns how many events a window needs to be judged: the least number of the settings; and the objective's own so many
+/// that one of them may be bad, because otherwise a single one would be more than the whole budget.
+fn needed(slo: &Slo, window: Window) -> u64 {
+    let SloSpec { min_events, objective, .. } = slo.spec();
+    match window {
+        Window::Budget => (*min_events).max(events_for_one(*objective)),
+        Window::M5 | Window::M30 | Window::H1 | Window::H6 | Window::D3 => *min_events,
+    }
+}
+
+/// Returns of how many events one may be bad. What does not come out even by the way numbers are kept is even.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "above 0, and a larger one is the largest"
+)]
+fn events_for_one(objective: Objective) -> u64 {
+    (1.0 / objective.budget() - 1e-6).ceil() as u64
 }
 
 /// Returns the windows that must hold enough events.

@@ -114,9 +114,9 @@ fn of_rules_that_fire_the_critical_ones_come_first_and_of_these_the_fast_one() {
 #[test]
 fn a_budget_that_is_spent_is_an_alarm_only_while_it_burns() {
     let burns = judge(&slo(), [(0, 0), (1, 5), (1, 10), (2, 60), (8, 700), (90, 7_000)]);
-    insta::assert_snapshot!(told(&burns), @"exhausted CRITICAL by budget and 6h: The error budget of 30 d is spent: 90 of 7000 executions were bad, where 70 may be. It burns 1.3 times as fast as it may over 30 d, and goes on in the last 6 h. Not judged, with fewer than 20 events: 1 h (10).");
+    insta::assert_snapshot!(told(&burns), @"exhausted CRITICAL by budget and 6h: The error budget of 30 d is spent: 90 of 7000 executions were bad, where 70 may be. It burns 1.3 times as fast as it may over 30 d, and goes on in the last 6 h. Too few to be judged: 1 h (10 of 20).");
     let quiet = judge(&slo(), [(0, 10), (0, 10), (0, 10), (0, 60), (7, 700), (90, 7_000)]);
-    insta::assert_snapshot!(told(&quiet), @"exhausted: The error budget of 30 d is spent: 90 of 7000 executions were bad, where 70 may be. In the last 6 h it did not burn faster than it may. Not judged, with fewer than 20 events: 1 h (10).");
+    insta::assert_snapshot!(told(&quiet), @"exhausted: The error budget of 30 d is spent: 90 of 7000 executions were bad, where 70 may be. In the last 6 h it did not burn faster than it may. Too few to be judged: 1 h (10 of 20).");
     let exactly = judge(&slo(), [(0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (1, 100)]);
     assert_eq!((exactly.state, exactly.budget_remaining), (State::Exhausted, Some(0.0)));
 }
@@ -125,9 +125,9 @@ fn a_budget_that_is_spent_is_an_alarm_only_while_it_burns() {
 fn with_too_few_events_nothing_is_judged_and_that_is_said() {
     // Ten executions a day: one of the last three failed.
     let daily = judge(&slo(), [(0, 0), (0, 0), (1, 1), (1, 3), (1, 31), (1, 300)]);
-    insta::assert_snapshot!(told(&daily), @"burning WARNING by 3d and 6h: 66.7 % of the error budget of 30 d is left. It burns 3.2 times as fast as it may over 3 d, and goes on in the last 6 h. Not judged, with fewer than 20 events: 1 h (1), 6 h (3).");
+    insta::assert_snapshot!(told(&daily), @"burning WARNING by 3d and 6h: 66.7 % of the error budget of 30 d is left. It burns 3.2 times as fast as it may over 3 d, and goes on in the last 6 h. Too few to be judged: 1 h (1 of 20), 6 h (3 of 20).");
     let few = judge(&slo(), [(3, 3), (3, 3), (3, 3), (3, 3), (3, 7), (3, 19)]);
-    insta::assert_snapshot!(told(&few), @"no_data: Too little data: 19 executions ended in the last 30 d, and 20 are needed to judge a window.");
+    insta::assert_snapshot!(told(&few), @"no_data: Too little data: 19 executions ended in the last 30 d. A window is judged from 20 on, the budget from 100 on.");
     insta::assert_snapshot!(told(&judge(&slo(), [(0, 0); 6])), @"no_data: No executions ended in the last 30 d.");
     let none = judge(&slo(), [(0, 0); 6]);
     assert_eq!(
@@ -137,11 +137,27 @@ fn with_too_few_events_nothing_is_judged_and_that_is_said() {
 }
 
 #[test]
+fn a_budget_that_allows_less_than_one_bad_event_is_not_judged() {
+    // The first three days and a half of ten executions a day.
+    let young = judge(&slo(), [(0, 0), (0, 0), (0, 0), (1, 2), (1, 30), (1, 35)]);
+    insta::assert_snapshot!(told(&young), @"burning WARNING by 3d and 6h: It burns 3.3 times as fast as it may over 3 d, and goes on in the last 6 h. Too few to be judged: 1 h (0 of 20), 6 h (2 of 20), 30 d (35 of 100).");
+    let judged = |objective: f64, events| {
+        let slo = slo_with(|spec| spec.objective = Objective::new(objective).unwrap());
+        judge(&slo, [(0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (events, events)]).state == State::Exhausted
+    };
+    for (objective, needed) in
+        [(0.5, 20), (0.9, 20), (0.97, 34), (0.99, 100), (0.999, 1_000), (0.9999, 10_000)]
+    {
+        assert_eq!((judged(objective, needed - 1), judged(objective, needed)), (false, true), "{objective}");
+    }
+}
+
+#[test]
 fn of_latency_only_what_completed_counts() {
-    let sums = [SlotSums { events: 100, failed: 40, slow: 3, ..SlotSums::default() }; 6];
+    let sums = [SlotSums { events: 200, failed: 40, slow: 3, ..SlotSums::default() }; 6];
     let judged = Indicator::judge(&slo(), Sli::Latency, &sums);
-    assert_eq!((judged.counted(Window::H1).events, judged.counted(Window::H1).bad), (60, 3));
-    insta::assert_snapshot!(told(&judged), @"exhausted CRITICAL by budget and 6h: The error budget of 30 d is spent: 3 of 60 completed executions were bad, where 0.6 may be. It burns 5.0 times as fast as it may over 30 d, and goes on in the last 6 h.");
+    assert_eq!((judged.counted(Window::H1).events, judged.counted(Window::H1).bad), (160, 3));
+    insta::assert_snapshot!(told(&judged), @"exhausted CRITICAL by budget and 6h: The error budget of 30 d is spent: 3 of 160 completed executions were bad, where 1.6 may be. It burns 1.9 times as fast as it may over 30 d, and goes on in the last 6 h.");
 }
 
 #[test]

@@ -58,11 +58,11 @@ impl Window {
 
     /// Returns the slots that it is summed up from, and the start of the first one.
     ///
-    /// A window is as long as it says and up to one slot longer: the slot that has begun counts beside the full ones.
+    /// A window is as long as it says and up to one slot longer: the slot in which it begins counts whole.
     #[must_use]
     pub fn slots(self, own: Micros, now: Timestamp) -> (Resolution, Timestamp) {
         let length = self.length(own);
         let resolution = if length <= Self::H6.length(own) { Resolution::Minute } else { Resolution::Hour };
-        (resolution, resolution.start_of(now) - length)
+        (resolution, resolution.start_of(now - length))
     }
 }
