@@ -26,8 +26,7 @@ fn an_objective_needs_a_name_and_a_share() {
 #[test]
 fn an_objective_that_cannot_be_kept_or_named_is_refused() {
     let told = |line: &str| {
-        let text =
-            format!("[[slo]]\nname = \"a\"\nobjective = 0.9\n[[slo]]\nname = \"b\"\nobjective = 0.9\n");
+        let text = "[[slo]]\nname = \"a\"\nobjective = 0.9\n[[slo]]\nname = \"b\"\nobjective = 0.9\n";
         let key = line.split(' ').next().unwrap();
         let (first, second) = text.split_at(text.rfind("[[slo]]").unwrap());
         let kept: Vec<&str> = second.lines().filter(|kept| !kept.starts_with(&format!("{key} "))).collect();
