@@ -185,6 +185,7 @@ impl App {
             tracing: tracing.clone(),
             metrics: Arc::clone(&metrics),
             retention,
+            slos: Arc::default(),
             refresh: settings.metrics.refresh,
         };
         Ok(Self {

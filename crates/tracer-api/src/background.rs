@@ -17,6 +17,7 @@ use tracer_core::repository::{RepositoryError, Retention};
 use crate::alerting::channel_states;
 use crate::metrics::Metrics;
 use crate::recording::Tracing;
+use crate::slo::{SloSignals, standings};
 
 /// How often what was kept long enough is removed.
 const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
@@ -40,6 +41,8 @@ pub struct Background {
     pub watchdog: Arc<Watchdog>,
     /// How often it does.
     pub watch_interval: Duration,
+    /// Tells of error budgets that burn.
+    pub slos: Arc<SloSignals>,
     /// How often numbers of the database are asked for.
     pub refresh: Duration,
 }
@@ -74,6 +77,11 @@ impl Background {
         tasks.spawn(every(shared.refresh, "incidents and outbox", stop.clone(), move || {
             let this = Arc::clone(&this);
             async move { this.count_alerts().await }
+        }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(shared.refresh, "service level objectives", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move { this.judge_slos().await }
         }));
         tasks
     }
@@ -140,6 +148,18 @@ impl Background {
         let channels = channel_states(&self.tracing, now).await?;
         self.metrics.set_outbox(Instant::now(), &channels, now);
         Ok(())
+    }
+
+    /// Judges the service level objectives, shows how they stand, and signals those that burn.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; the numbers that were shown so far go stale, and what was not signalled is signalled the
+    /// next time.
+    pub async fn judge_slos(&self) -> Result<(), RepositoryError> {
+        let now = self.tracing.now();
+        let judged = standings(&self.tracing, now, |_| true).await?;
+        self.metrics.set_slos(Instant::now(), &judged);
+        self.slos.signal(&self.tracing, &judged, now).await
     }
 }
 

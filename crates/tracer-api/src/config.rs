@@ -12,6 +12,7 @@ mod live;
 mod otel;
 mod otlp;
 mod show;
+mod slo;
 mod validate;
 mod values;
 
@@ -30,6 +31,7 @@ pub use self::export::{Compression, ExportSettings, Protocol, SamplerName};
 use self::layers::Layers;
 pub use self::live::LiveSettings;
 pub use self::otlp::OtlpSettings;
+pub use self::slo::SloFor;
 pub use self::values::{REDACTED, Secret, parse_duration};
 use crate::auth::ApiKeys;
 
@@ -137,6 +139,8 @@ pub struct Settings {
     pub channel: Vec<ChannelEntry>,
     /// Where it is written what to do, by pattern, in order.
     pub runbook: Vec<RunbookFor>,
+    /// What is promised, in order.
+    pub slo: Vec<SloFor>,
     /// How incidents live.
     pub alerts: AlertSettings,
     /// Slack without any `[[channel]]`.

@@ -22,6 +22,7 @@ pub mod rate_limit;
 pub mod recording;
 pub mod shutdown;
 pub mod simulation;
+pub mod slo;
 pub mod state;
 pub mod tail;
 pub mod telemetry;

@@ -7,6 +7,7 @@
 mod database;
 pub mod export;
 mod gauge;
+mod slo;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tracer_core::detect::{
     FactorOfMean, Policy, PolicyEntry, Quantile, Robust, Rule, StepPolicy, WorkflowPolicy,
 };
+use tracer_core::slo::Slo;
 use tracer_core::time::Micros;
 use tracer_core::trace::TracePolicy;
 
 use crate::alerting::alerting;
-use crate::config::{DetectionSettings, RuleName, Settings};
+use crate::config::{DetectionSettings, RuleName, Settings, SloFor};
 
 /// Returns the rules that the settings describe: of entries that match, the last one holds.
 #[must_use]
@@ -29,6 +30,7 @@ pub fn policy(settings: &Settings) -> Policy {
     Policy::new(steps(&settings.detection), entries)
         .with_stall_rule(factor(&settings.detection))
         .with_alerting(alerting(settings))
+        .with_slos(settings.slo.iter().filter_map(SloFor::spec).map(Slo::new))
         .with_traces(TracePolicy {
             grace: micros(settings.otlp.grace),
             silence: micros(settings.otlp.silence),

@@ -29,6 +29,7 @@ pub mod repository;
 pub mod routing;
 pub mod services;
 pub mod similarity;
+pub mod slo;
 pub mod span;
 pub mod step;
 #[cfg(any(test, feature = "test-util"))]

@@ -146,3 +146,8 @@ pub const FAILURES_PER_EXECUTION: usize = 20;
 pub const MIN_SIMILARITY: f64 = 0.3;
 /// Most bytes of an error that is searched for.
 pub const SEARCH_BYTES: usize = 8 * 1024;
+
+/// Most service level objectives.
+pub const SLOS: usize = 50;
+/// Most bytes in the name of one, which is ASCII.
+pub const SLO_NAME_BYTES: usize = 64;

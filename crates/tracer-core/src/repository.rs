@@ -26,6 +26,7 @@ use crate::outbox::{IncidentRepository, Outbox};
 use crate::record::{Answer, Refusal, Request, StepKey, TendIncident};
 use crate::services::ServiceRepository;
 use crate::similarity::ErrorWords;
+use crate::slo::SloRepository;
 use crate::step::Step;
 use crate::time::{Micros, Timestamp};
 
@@ -223,7 +224,8 @@ pub struct Retention {
     pub aggregates: Micros,
     // Incidents that are resolved, with their histories and what was told of them, are kept as aggregates are,
     // by when they ended; settled notifications of others as detail is. Groups of failures go once none was recorded
-    // for the time that aggregates are kept; in which executions they were, with these.
+    // for the time that aggregates are kept; in which executions they were, with these. Counts of objectives are kept as
+    // long as their windows reach (`crate::slo`).
 }
 
 /// What retention removed.
@@ -340,6 +342,7 @@ pub trait Repository:
     + IncidentRepository
     + Outbox
     + ServiceRepository
+    + SloRepository
     + ChangeFeed
     + Upkeep
 {

@@ -18,6 +18,7 @@ use crate::attributes::Attributes;
 use crate::ids::StepId;
 use crate::limits;
 use crate::name::{Version, WorkflowName};
+use crate::slo::TimedOut;
 use crate::span::{Resource, ResourceId, SERVICE_NAME, Span};
 use crate::time::{Micros, Timestamp};
 
@@ -98,6 +99,9 @@ pub struct Trace {
     pub ended_by_root: bool,
     /// Whether it was closed because nothing came any more: its root still ends it.
     pub closed_by_silence: bool,
+    /// What it was counted as because of that, where it counts for an objective: its root takes that back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timed_out: Option<TimedOut>,
     /// Steps that wait to enter their histories.
     pub waiting: u32,
     /// Those of them that failed while nothing named the workflow: they are counted among its failures when the

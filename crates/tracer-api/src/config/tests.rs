@@ -1,5 +1,6 @@
 mod alerts;
 mod export;
+mod slo;
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{Fault, Settings};
+use super::{Fault, Settings, slo};
 
 /// Checks every setting; the first fault is returned.
 pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
@@ -21,6 +21,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
     for (at, entry) in settings.runbook.iter().enumerate() {
         entry.check().map_err(|(key, reason)| (format!("runbook[{at}].{key}"), reason))?;
     }
+    slo::check(&settings.slo)?;
     settings.export.check().map_err(|(key, reason)| (format!("export.{key}"), reason))?;
     let listens = port(&settings.listen);
     settings.otlp.check(listens).map_err(|(key, reason)| (format!("otlp.{key}"), reason))?;

@@ -27,6 +27,7 @@ pub mod request_metrics;
 mod retry;
 pub mod routes;
 mod simulate;
+mod slo;
 mod stats;
 pub mod steps;
 pub mod views;

@@ -22,6 +22,8 @@ pub(crate) const UNKNOWN_STEP: &str = "This execution has no step of this id.";
 pub(crate) const UNKNOWN_INCIDENT: &str = "No incident has this id.";
 /// No failure was like that.
 pub(crate) const UNKNOWN_FAILURE: &str = "No group of failures has this fingerprint.";
+/// No objective of the settings has this name.
+pub(crate) const UNKNOWN_SLO: &str = "No service level objective has this name.";
 /// No workflow has this name.
 pub(crate) const UNKNOWN_WORKFLOW: &str = "Nothing was ever recorded under this workflow name.";
 
@@ -88,7 +90,7 @@ const ASK: [(StatusCode, &str); 7] = [
     (StatusCode::BAD_REQUEST, "A bad query or header."),
     (StatusCode::UNAUTHORIZED, "No key, where keys are set."),
     (StatusCode::FORBIDDEN, "A key that may not do this."),
-    (StatusCode::NOT_FOUND, "Unknown execution, workflow, incident or failure."),
+    (StatusCode::NOT_FOUND, "Unknown execution, workflow, incident, failure or objective."),
     (StatusCode::NOT_ACCEPTABLE, "Accept excludes application/json."),
     (StatusCode::TOO_MANY_REQUESTS, "Too fast: wait as Retry-After says."),
     (StatusCode::SERVICE_UNAVAILABLE, "The store is away: wait as Retry-After says."),

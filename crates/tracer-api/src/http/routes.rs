@@ -4,7 +4,8 @@ use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    alertmanager, eta, events, failures, health, import, incidents, jaeger, simulate, stats, steps, workflows,
+    alertmanager, eta, events, failures, health, import, incidents, jaeger, simulate, slo, stats, steps,
+    workflows,
 };
 use crate::live;
 use crate::otlp;
@@ -26,6 +27,7 @@ pub fn over(state: AppState) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send +
         otlp::http::routes(config);
         incidents::routes(config);
         alertmanager::routes(config);
+        slo::routes(config);
         jaeger::routes(config);
         health::routes(config);
         live::routes(config);

@@ -10,6 +10,7 @@ mod execution;
 mod failure;
 mod incident;
 mod regression;
+mod slo;
 mod span;
 mod stats;
 mod step;
@@ -34,6 +35,7 @@ pub use incident::{
     IncidentsView, ResolvedView, ToldView,
 };
 pub use regression::RegressionView;
+pub use slo::{BurnRateView, SloIndicatorView, SloView, SlosView};
 pub use span::{SpanEventView, SpanLinkView, SpanView, TraceView};
 pub use stats::{
     ExecutionStatsView, RebaselinedView, StatsView, StepStatsView, WorkflowStatsView, WorkflowsView,

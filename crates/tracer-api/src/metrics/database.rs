@@ -8,6 +8,7 @@ use tracer_core::outbox::{ChannelState, FiringCount};
 use tracer_core::time::Timestamp;
 
 use super::gauge::Gauge;
+use super::slo::SloGauges;
 use super::{ACTIVE_WORKFLOWS, INCIDENTS_FIRING, OUTBOX_OLDEST, OUTBOX_PENDING};
 
 /// The gauges, each as the database said last.
@@ -17,6 +18,7 @@ pub(super) struct DatabaseGauges {
     firing: Gauge<2>,
     pending: Gauge<1>,
     oldest: Gauge<1>,
+    pub(super) slos: SloGauges,
 }
 
 impl DatabaseGauges {
@@ -49,6 +51,7 @@ impl DatabaseGauges {
                 ["channel"],
                 stale_after,
             ),
+            slos: SloGauges::new(stale_after),
         }
     }
 
@@ -86,5 +89,6 @@ impl DatabaseGauges {
         self.firing.render(now, text);
         self.pending.render(now, text);
         self.oldest.render(now, text);
+        self.slos.render(now, text);
     }
 }

@@ -24,6 +24,7 @@ mod openapi;
 mod otlp;
 mod readme;
 mod simulate;
+mod slo;
 mod socket;
 mod stats;
 mod steps;

@@ -9,6 +9,7 @@ use super::helpers::start;
 const README: &str = include_str!("../../../../README.md");
 const ALERTS: &str = include_str!("../../../../docs/alerts.md");
 const DETECTION: &str = include_str!("../../../../docs/detection.md");
+const SLO: &str = include_str!("../../../../docs/slo.md");
 
 /// Returns the blocks of one language, in order.
 fn blocks(document: &'static str, language: &str) -> Vec<&'static str> {
@@ -47,7 +48,7 @@ async fn the_quick_start_works_by_copy_and_paste() {
 fn the_samples_of_settings_can_be_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let samples: Vec<&str> =
-        [README, ALERTS, DETECTION].into_iter().flat_map(|document| blocks(document, "toml")).collect();
+        [README, ALERTS, DETECTION, SLO].into_iter().flat_map(|document| blocks(document, "toml")).collect();
     assert!(samples.len() >= 4, "the documents have lost their samples");
     for (at, sample) in samples.into_iter().chain([tracer_api::config::DEFAULTS]).enumerate() {
         let file = folder.path().join(format!("{at}.toml"));

@@ -8,6 +8,7 @@ use super::{FactorOfMean, Rule};
 use crate::cohort::CohortSpec;
 use crate::name::{StepName, WorkflowName};
 use crate::routing::Alerting;
+use crate::slo::Slo;
 use crate::time::Micros;
 use crate::trace::TracePolicy;
 
@@ -101,6 +102,8 @@ pub struct Policy {
     alerting: Arc<Alerting>,
     /// How long spans are waited for.
     traces: TracePolicy,
+    /// What is promised.
+    slos: Arc<[Slo]>,
 }
 
 impl Policy {
@@ -119,6 +122,7 @@ impl Policy {
             stall: FactorOfMean::default(),
             alerting: Arc::default(),
             traces: TracePolicy::default(),
+            slos: Arc::default(),
         }
     }
 
@@ -138,6 +142,18 @@ impl Policy {
     #[must_use]
     pub fn with_traces(self, traces: TracePolicy) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Counts executions for these objectives.
+    #[must_use]
+    pub fn with_slos(self, slos: impl IntoIterator<Item = Slo>) -> Self {
+        Self { slos: slos.into_iter().collect(), ..self }
+    }
+
+    /// Returns the objectives, in the order of the settings.
+    #[must_use]
+    pub fn slos(&self) -> &[Slo] {
+        &self.slos
     }
 
     /// Returns how long the spans of a trace are waited for.

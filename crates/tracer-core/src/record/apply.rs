@@ -20,7 +20,7 @@ use super::working_set::{
     Closing, ExecutionEnd, ExecutionHead, History, IdempotencyRecord, StepKey, TracedExecution, WorkingSet,
     Written,
 };
-use super::{settle, signals, spans};
+use super::{settle, signals, slo, spans};
 use crate::baseline::{Baseline, Ending};
 use crate::detect::{Policy, Regression, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
@@ -402,7 +402,8 @@ fn settle_with_its_end(policy: &Policy, id: ExecutionId, now: Timestamp, set: &m
     }
 }
 
-/// Adds an execution's end to the history of its workflow; one that took unbelievably long only counts.
+/// Adds an execution's end to the history of its workflow, where one that took unbelievably long only counts, and to the
+/// objectives that it counts for.
 pub(super) fn learn_total(
     policy: &Policy,
     (id, status): (ExecutionId, ExecutionStatus),
@@ -412,6 +413,7 @@ pub(super) fn learn_total(
     now: Timestamp,
     set: &mut WorkingSet,
 ) {
+    slo::note_end(policy, (id, status), workflow, times, telling, now, set);
     let key = key_of(workflow, None);
     let (Some(history), Some(ending)) = (set.histories.get_mut(&key), status.ending()) else { return };
     let at = sample_time(times.ended_at, now);

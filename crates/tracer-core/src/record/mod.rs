@@ -27,6 +27,7 @@ mod outcome;
 mod services;
 mod settle;
 mod signals;
+mod slo;
 mod span_needs;
 mod spans;
 mod watch;

@@ -18,6 +18,7 @@ use super::failures::{Failed, note_failure};
 use super::judging::{Examined, Finish, absorb, examine};
 use super::outcome::{Answer, JudgedStep, Outcome, StepEnded, TraceSettled};
 use super::services;
+use super::slo;
 use super::spans::{stored_end, write};
 use super::working_set::{ExecutionHead, WorkingSet, Written};
 use crate::detect::Policy;
@@ -67,6 +68,9 @@ pub(super) fn settle_trace(
     } else if plan.closes {
         told.ended = stored_end(look.id, set);
         cancel_running(policy, look.id, now, set);
+    }
+    if plan.closes {
+        trace.timed_out = slo::note_silence(policy, look.id, now, set);
     }
     if let Some(ended) = told.ended.as_ref().filter(|_| plan.closes) {
         changes::execution_ended(ended, None, set.changes.len(), now, set);

@@ -18,6 +18,7 @@ use super::judging::{Finish, finish, judge_early};
 use super::outcome::{Answer, ExecutionEnded, ExecutionStarted, Outcome, SpansRecorded};
 use super::services;
 use super::settle::learn_end;
+use super::slo;
 use super::watch::{self, hear_from};
 use super::working_set::{ExecutionHead, StepKey, TracedExecution, WorkingSet, Written};
 use crate::detect::Policy;
@@ -88,6 +89,11 @@ fn record_trace(
         return;
     }
     end_by_root(&mut trace, id, set);
+    if trace.ended_by_root
+        && let Some(timed_out) = trace.timed_out.take()
+    {
+        slo::take_back(policy, &timed_out, now, set);
+    }
     if trace.ended_by_root && (!ended_before || root_changed) {
         tell_end(&trace, id, now, set, told);
     }

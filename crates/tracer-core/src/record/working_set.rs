@@ -21,6 +21,7 @@ use crate::name::{Version, WorkflowName};
 use crate::payload::Payload;
 use crate::routing::NewNotification;
 use crate::similarity::FailureId;
+use crate::slo::{Slot, SlotCount};
 use crate::step::Step;
 use crate::time::{Day, Micros, Timestamp};
 use crate::trace::Trace;
@@ -209,6 +210,8 @@ pub struct WorkingSet {
     pub changes: Vec<Change>,
     /// To count, last of all: failures, by execution and what they are.
     pub new_failures: BTreeMap<(ExecutionId, FailureId), NewFailure>,
+    /// To count, after these: ended executions, by the slots of the objectives that they count for.
+    pub slo_counts: BTreeMap<Slot, SlotCount>,
 }
 
 /// How long an `Idempotency-Key` holds: 24 hours.

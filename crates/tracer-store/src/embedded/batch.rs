@@ -12,7 +12,7 @@ use tracer_core::record::{
 };
 
 use super::error::StoreError;
-use super::{baselines, events, executions, failures, idempotency, incidents, services, steps, traces};
+use super::{baselines, events, executions, failures, idempotency, incidents, services, slo, steps, traces};
 use crate::heard::{Heard, Marks};
 use crate::room::{Full, Room};
 use crate::writer::BatchAnswers;
@@ -64,5 +64,6 @@ pub(super) fn write(
     let news = heard.news(&set.services, now);
     services::save(tx, &set.services, &news, now)?;
     failures::save(tx, &set)?;
+    slo::save(tx, &set)?;
     Ok((answers, Noted { full, marks: news.marks, changes: set.changes }))
 }

@@ -28,6 +28,7 @@ mod retention;
 mod row;
 mod runs;
 mod services;
+mod slo;
 mod steps;
 mod traces;
 

@@ -1,4 +1,4 @@
-//! The plans of the statements about incidents, the outbox, services and failures: what each looks up, and that none walks a table
+//! The plans of the statements about incidents, the outbox, services, failures and objectives: what each looks up, and that none walks a table
 //! that grows.
 
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use tracer_core::outbox::IncidentFilter;
 use tracer_core::similarity::FailureId;
 use tracer_core::test_util::fixtures::{NOON, workflow};
 
-use super::{failures, file, incidents, migrate, outbox, services};
+use super::{failures, file, incidents, migrate, outbox, services, slo};
 
 fn tables() -> Connection {
     let mut connection = file::open_in_memory().unwrap();
@@ -153,4 +153,20 @@ fn listings_of_failures_walk_an_index_in_their_order() {
         "SEARCH w USING INDEX failure_workflows_seen (workflow_name=? AND last_seen_at>? AND (last_seen_at,fingerprint)<(?,?)); SEARCH g USING INDEX sqlite_autoindex_failure_groups_1 (fingerprint=?)",
     ];
     assert_eq!(plans, expected);
+}
+
+#[test]
+fn counts_of_objectives_are_looked_up() {
+    let connection = tables();
+    let shown = slo::STATEMENTS.map(|sql| named(&connection, sql));
+    let key = "slo=? AND definition=? AND resolution=? AND slot_at";
+    let expected = [
+        format!("slo_counts: SEARCH slo_slots USING PRIMARY KEY ({key}>?)"),
+        format!("slo_last_failed: SEARCH slo_slots USING PRIMARY KEY ({key}>?)"),
+        format!("slo_last_slow: SEARCH slo_slots USING PRIMARY KEY ({key}>?)"),
+        format!(
+            "prune_slo_slots: SEARCH slo_slots USING PRIMARY KEY ({key}=?); LIST SUBQUERY 2; SEARCH slo_slots USING COVERING INDEX slo_slots_old (resolution=? AND slot_at<?)"
+        ),
+    ];
+    assert_eq!(shown, expected);
 }

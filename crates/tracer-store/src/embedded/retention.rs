@@ -11,11 +11,12 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tracer_core::baseline::SEGMENTS_READ;
 use tracer_core::ids::ExecutionId;
 use tracer_core::repository::{Pruned, Retention};
+use tracer_core::slo::Resolution;
 use tracer_core::time::{Day, Micros, Timestamp};
 
 use super::connection::WriteConnection;
 use super::error::StoreError;
-use super::{attributes, events, failures, idempotency, incidents, outbox, row, services};
+use super::{attributes, events, failures, idempotency, incidents, outbox, row, services, slo};
 
 /// Rows deleted in one transaction: some milliseconds of work.
 const PORTION: usize = 1_000;
@@ -71,6 +72,12 @@ pub(super) async fn prune(
     })
     .await?;
     connection.write("prune_services", move |tx| services::delete_old(tx, before)).await?;
+    for resolution in Resolution::ALL {
+        portions(connection, "prune_slo_slots", portion, move |tx, limit| {
+            slo::delete_old(tx, resolution, now, limit)
+        })
+        .await?;
+    }
     while connection.run("vacuum", |connection| vacuum(connection)).await? {}
     Ok(pruned)
 }

@@ -33,7 +33,9 @@ use super::pool::{Connector, Role};
 use super::row::Bits;
 use super::running::Running;
 use super::tx::{Session, Sessions};
-use super::{baselines, events, executions, failures, idempotency, incidents, live, services, steps, traces};
+use super::{
+    baselines, events, executions, failures, idempotency, incidents, live, services, slo, steps, traces,
+};
 use crate::heard::{Heard, News};
 use crate::metrics::{self, TransactionOutcome};
 use crate::writer::{BatchAnswers, BatchStore};
@@ -347,6 +349,7 @@ async fn save_and_commit(
     }
     services::save(&mut pipeline, statements, set, news, now);
     failures::save(&mut pipeline, statements, set);
+    slo::save(&mut pipeline, statements, set);
     // The last one: what is numbered here commits next, and holds all its locks.
     if !set.changes.is_empty() {
         pipeline.execute(&statements.add_changes, live::add(set));

@@ -32,6 +32,7 @@ mod row;
 mod running;
 mod runs;
 mod services;
+mod slo;
 mod steps;
 mod tls;
 mod traces;

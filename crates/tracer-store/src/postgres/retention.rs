@@ -16,7 +16,7 @@ use tracer_core::time::{Micros, Timestamp};
 use super::error::StoreError;
 use super::partitions::{Month, PARENTS};
 use super::row::{self, Bits, Date, Stamp};
-use super::services;
+use super::{services, slo};
 
 /// Rows in one portion.
 const PORTION: i64 = 1_000;
@@ -60,6 +60,7 @@ async fn prune_all(client: &Client, now: Timestamp, retention: Retention) -> Res
     pruned.incidents = prune_incidents(client, now - retention.aggregates).await?;
     pruned.notifications = prune_notifications(client, now - retention.detail).await?;
     services::prune(client, now, retention).await?;
+    slo::prune(client, now, PORTION).await?;
     pruned.failure_groups = prune_failures(client, now - retention.aggregates).await?;
     Ok(pruned)
 }

@@ -16,7 +16,9 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::error::StoreError;
 use super::pool::{Connector, Role};
-use super::{baselines, events, executions, failures, idempotency, incidents, live, services, steps, traces};
+use super::{
+    baselines, events, executions, failures, idempotency, incidents, live, services, slo, steps, traces,
+};
 
 /// Parameters of one statement, most of them one array per column.
 pub(super) type Params<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
@@ -95,6 +97,7 @@ statements! {
     note_operations = services::NOTE_OPERATIONS,
     add_calls = services::ADD_CALLS,
     save_failures = failures::SAVE,
+    add_slo_counts = slo::ADD,
 }
 
 impl Sessions {

@@ -67,7 +67,8 @@ async fn replicas_that_start_at_once_on_nothing_all_come_up() {
             "7 traces",
             "8 failures",
             "9 live",
-            "10 services"
+            "10 services",
+            "11 slo",
         ]
     );
     let expected =

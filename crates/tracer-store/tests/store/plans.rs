@@ -8,6 +8,7 @@ mod alerts;
 mod failures;
 mod live;
 mod services;
+mod slo;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ impl Bench {
             StoreConfig { clock: Some(clock.clone()), ..StoreConfig::at(Location::Postgres(url.clone())) };
         let alerting =
             Alerting { channels: vec![channel("people", Audience::People)], ..Alerting::default() };
-        let policy = Arc::new(Policy::default().with_alerting(alerting));
+        let policy = Policy::default().with_alerting(alerting).with_slos([slo::objective()]);
+        let policy = Arc::new(policy);
         let store = tracer_store::open(&config, policy).await.expect("a store");
         let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a connection");
         tokio::spawn(connection);

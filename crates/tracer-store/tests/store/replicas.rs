@@ -2,6 +2,7 @@
 
 mod alerts;
 mod live;
+mod slo;
 
 use std::sync::Arc;
 

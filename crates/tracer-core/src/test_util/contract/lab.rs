@@ -67,6 +67,8 @@ impl Lab {
     ///
     /// Of incidents is told: `people`; `state`, which keeps them; `action`, which acts on openings; and of workflows
     /// named `nightly…` also `night`, whose quiet hours are from 11:00 to 14:00 UTC.
+    ///
+    /// Executions of workflows named `promised…` count for objectives (`super::slo`).
     pub async fn open(open: impl AsyncFnOnce(Arc<FakeClock>, Arc<Policy>) -> Store) -> Self {
         let clock = Arc::new(FakeClock::at(fixtures::NOON));
         let patient = FactorOfMean { warning: 10.0, critical: 20.0, ..FactorOfMean::default() };
@@ -92,7 +94,9 @@ impl Lab {
             hushed,
         ];
         let alerting = Alerting { channels: channels(), ..Alerting::default() };
-        let policy = Policy::new(StepPolicy::default(), entries).with_alerting(alerting);
+        let policy = Policy::new(StepPolicy::default(), entries)
+            .with_alerting(alerting)
+            .with_slos(super::slo::objectives());
         let store = open(Arc::clone(&clock), Arc::new(policy)).await;
         Self { store, clock }
     }

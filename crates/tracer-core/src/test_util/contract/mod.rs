@@ -35,6 +35,7 @@ pub mod retention;
 pub mod runs;
 pub mod services;
 pub mod signals;
+pub mod slo;
 pub mod stats;
 pub mod steps;
 pub mod traces;
@@ -206,6 +207,19 @@ macro_rules! contract_tests {
                 calls_are_counted_once_when_a_trace_settles,
                 what_is_kept_of_services_goes_with_their_executions,
                 of_names_without_end_a_bounded_number_is_known,
+            ],
+            slo: [
+                each_end_counts_as_what_it_is,
+                an_end_counts_for_every_objective_of_its_workflow_and_for_no_other,
+                an_end_that_is_repeated_or_refused_counts_once,
+                an_end_counts_when_it_was_and_not_when_it_is_told,
+                windows_forget,
+                invented_executions_count_for_no_objective,
+                a_trace_counts_once_it_is_settled_and_once,
+                what_was_closed_by_silence_timed_out_unless_its_root_comes_after_all,
+                ends_that_come_at_once_are_all_counted,
+                another_definition_begins_anew,
+                counts_that_no_window_reaches_are_removed,
             ],
             imports: [
                 an_execution_recorded_whole_is_found_with_its_steps,
