@@ -114,6 +114,7 @@ impl Stand {
 fn settings(channels: SocketAddr) -> String {
     format!(
         "[alerts]\ngroup_wait = \"0s\"\n\
+         [[slo]]\nname = \"all\"\nobjective = 0.95\n\
          [[channel]]\nname = \"slack\"\ntype = \"slack\"\nwebhook_url = \"http://{channels}/slack\"\nrate_per_second = 50\ntimeout = \"5s\"\n\
          [[channel]]\nname = \"ledger\"\ntype = \"webhook\"\nurl = \"http://{channels}/webhook\"\nrate_per_second = 50\ntimeout = \"5s\"\n"
     )

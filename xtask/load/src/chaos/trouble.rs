@@ -133,7 +133,7 @@ fn break_machines(stand: &mut Stand, mut random: StdRng, length: Duration) -> Re
             return Ok(caused);
         }
         let replica = random.random_range(0..stand.replicas());
-        let away = between(&mut random, AWAY);
+        let (away, at) = (between(&mut random, AWAY), Instant::now());
         let what = match random.random_range(0..10) {
             0..4 => {
                 stand.kill_replica(replica);
@@ -165,7 +165,8 @@ fn break_machines(stand: &mut Stand, mut random: StdRng, length: Duration) -> Re
             }
         };
         caused.note(what);
-        say(&format!("{:>5} s: {what}, back after {:.1} s", began.elapsed().as_secs(), away.as_secs_f64()));
+        let (since, lasted) = (at.duration_since(began).as_secs(), at.elapsed().as_secs_f64());
+        say(&format!("{since:>5} s: {what}, back after {lasted:.1} s"));
     }
 }
 

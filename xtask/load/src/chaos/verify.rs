@@ -50,6 +50,7 @@ impl Verify<'_> {
         let checks = [
             ("acknowledged executions and steps are there", self.stored().await?),
             ("steps and executions are counted once", self.counted().await?),
+            ("each end counts once for an objective", self.for_objective().await?),
             ("each verdict that was answered is in an incident", self.in_incidents(&incidents)),
             ("each incident was told, and each end", told(&incidents, &heard)),
             ("nothing was told twice without a reason", self.repeated(&heard)),
@@ -158,6 +159,24 @@ impl Verify<'_> {
             }
         }
         Ok((format!("{checked} ends, {} workflows left out", doubtful.len()), faults))
+    }
+
+    /// The objective over all workflows has seen every execution, and the failed ones as bad.
+    async fn for_objective(&self) -> Result<(String, Vec<String>)> {
+        let slo = self.client.get("/slo/all").await.context("/slo/all does not answer")?;
+        let ended = |bad: bool| {
+            let is = |one: &&Recorded| one.status.is_some_and(|status| !bad || status == "failed");
+            self.recorded.iter().filter(is).count() as u64
+        };
+        let availability = &slo["indicators"][0];
+        let (events, bad) = (availability["events"].as_u64(), availability["bad"].as_u64());
+        let seen = format!("{} ends, {} of them bad", ended(false), ended(true));
+        let doubts = self.recorded.iter().filter(|recorded| recorded.in_doubt).count() as u64;
+        let fits =
+            |seen: Option<u64>, known| seen.is_some_and(|seen| (known..=known + doubts).contains(&seen));
+        let faults = (!fits(events, ended(false)) || !fits(bad, ended(true)))
+            .then(|| format!("the objective has seen {events:?} ends, {bad:?} of them bad"));
+        Ok((seen, faults.into_iter().collect()))
     }
 
     /// Every slow step that an answer told of is one occurrence of an incident.
