@@ -23,6 +23,8 @@ use crate::slo::{SloSignals, standings};
 const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 /// How often executions are looked for that fell silent.
 const ABANDONED_PERIOD: Duration = Duration::from_secs(60);
+/// How long the store may take to answer before it is away.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Workflows whose running executions are counted.
 const ACTIVE_WORKFLOWS: usize = 10_000;
 
@@ -83,6 +85,14 @@ impl Background {
             let this = Arc::clone(&this);
             async move { this.judge_slos().await }
         }));
+        let this = Arc::clone(&shared);
+        tasks.spawn(every(shared.refresh, "store", stop.clone(), move || {
+            let this = Arc::clone(&this);
+            async move {
+                this.ask_store().await;
+                Ok(())
+            }
+        }));
         tasks
     }
 
@@ -125,6 +135,12 @@ impl Background {
         let round = self.watchdog.look(|verdict| self.tracing.report_in_flight(verdict)).await?;
         self.metrics.watched(round.looked_at, round.lag, round.query);
         Ok(())
+    }
+
+    /// Asks whether the store answers, and shows it. The other tasks tell of it in the log.
+    pub async fn ask_store(&self) {
+        let asked = tokio::time::timeout(ANSWER, self.tracing.repository().ping()).await;
+        self.metrics.set_store_up(matches!(asked, Ok(Ok(()))));
     }
 
     /// Counts the executions that run.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tracer_api::app::ImportOptions;
 use tracer_api::config::{Secret, Sources, environment};
+use tracer_api::healthcheck::HealthcheckOptions;
 use tracer_api::import::format::Format;
 use tracer_api::tail::TailOptions;
 
@@ -18,6 +19,7 @@ Examples:
   tracer notify-test slack                        see that what is told arrives
   tracer import runs/ traces.jsonl                record the executions in these files
   tracer tail --workflow nightly_etl              watch it while it runs
+  tracer healthcheck                              ask the service that runs here whether it is ready
 
 Every setting can also come from ./tracer.toml or the environment: TRACER_, section, key
 (TRACER_STORE_POOL_SIZE). Exit codes: 0 done, 1 failed, 2 wrong arguments or settings.";
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Import(ImportCommand),
     /// Watch what happens in a service, as it happens, until Ctrl-C
     Tail(TailArgs),
+    /// Ask a service whether it is ready; exit code 0 if so, and 1 if not
+    Healthcheck(HealthcheckArgs),
     /// Tell a channel of an incident that there is not, to see that it arrives
     NotifyTest {
         /// The channel's name in the settings: `slack`, `log`, or that of a `[[channel]]`
@@ -79,6 +83,24 @@ impl From<TailArgs> for TailOptions {
     fn from(arguments: TailArgs) -> Self {
         let TailArgs { workflows, executions, kinds, url, api_key } = arguments;
         Self { url, api_key: api_key.map(Secret::new), workflows, executions, kinds }
+    }
+}
+
+/// Whom to ask, and what.
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// The service; without it, the one that these settings describe, at its `listen`
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Ask only whether the process lives, whatever its database does
+    #[arg(long)]
+    live: bool,
+}
+
+impl From<HealthcheckArgs> for HealthcheckOptions {
+    fn from(arguments: HealthcheckArgs) -> Self {
+        let HealthcheckArgs { url, live } = arguments;
+        Self { url, live }
     }
 }
 

@@ -11,6 +11,7 @@ mod layers;
 mod live;
 mod otel;
 mod otlp;
+mod secret_files;
 mod show;
 mod slo;
 mod validate;
@@ -81,6 +82,33 @@ pub enum ConfigError {
         name: String,
         /// The variable that was probably meant.
         near: Option<String>,
+    },
+    /// A file with a secret that cannot be read.
+    #[error("{variable}: cannot read {file}")]
+    SecretFile {
+        /// The variable that names it.
+        variable: String,
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file with a secret that holds none: without it, something else would be started than was meant.
+    #[error("{variable}: {file} is empty")]
+    SecretEmpty {
+        /// The variable that names it.
+        variable: String,
+        /// The file.
+        file: String,
+    },
+    /// A secret that is given by a variable and by a file.
+    #[error("{name} and {file} are both set: one of them must go")]
+    Twice {
+        /// The variable that holds it.
+        name: String,
+        /// The variable that names its file.
+        file: String,
     },
     /// A value that its setting cannot have.
     #[error("{source_name}: `{key}`: {reason}")]
@@ -287,7 +315,7 @@ impl Settings {
         for (variable, key, text) in translated {
             layers.set_text(variable, key, &text)?;
         }
-        layers.add_env(sources.env.iter().cloned())?;
+        layers.add_env(&secret_files::read(sources.env.iter().cloned())?)?;
         for (key, value, argument) in &sources.arguments {
             layers.set_text(argument, key, value)?;
         }

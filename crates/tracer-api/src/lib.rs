@@ -10,6 +10,7 @@ pub mod config;
 pub mod error;
 pub mod export;
 mod fitting;
+pub mod healthcheck;
 pub mod http;
 pub mod import;
 pub mod labels;

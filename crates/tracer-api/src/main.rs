@@ -10,6 +10,7 @@ use clap::Parser;
 use tracer_api::app;
 use tracer_api::auth::{Exposed, check_exposure};
 use tracer_api::config::Settings;
+use tracer_api::healthcheck::healthcheck;
 use tracer_api::{shutdown, tail};
 use tracer_core::chain::Chain;
 
@@ -46,9 +47,13 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
         Command::Tail(arguments) => {
             runtime.block_on(async { tail::tail(arguments.into(), shutdown::on_signal()?).await })
         }
+        Command::Healthcheck(arguments) => {
+            show(&runtime.block_on(healthcheck(&settings, &arguments.into()))?);
+            Ok(())
+        }
         Command::NotifyTest { channel } => runtime.block_on(app::notify_test(settings, &channel)),
         Command::CheckConfig => {
-            show(&settings);
+            show(settings.show().trim_end_matches('\n'));
             // What `serve` would refuse before it binds.
             check_exposure(&settings.addresses()?, &settings.api_keys, settings.insecure)?;
             Ok(())
@@ -57,8 +62,8 @@ fn run(command: Option<Command>, settings: Settings) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is the subcommand's output")]
-fn show(settings: &Settings) {
-    print!("{}", settings.show());
+fn show(text: &str) {
+    println!("{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "the log is not there yet, or gone already")]

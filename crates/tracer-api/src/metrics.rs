@@ -8,6 +8,7 @@ mod database;
 pub mod export;
 mod gauge;
 mod slo;
+mod vitals;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -157,7 +158,7 @@ impl Metrics {
         let (workflow_bytes, step_bytes) = (settings.max_bytes / 5, settings.max_bytes / 4 * 3);
         let rare_bytes = settings.max_bytes / 40;
         metrics::gauge!("tracer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        Self {
+        let metrics = Self {
             recorder,
             workflows: Series::new(settings.workflow_series, workflow_bytes),
             steps: Series::new(settings.step_series, step_bytes),
@@ -166,7 +167,9 @@ impl Metrics {
             requests: RwLock::default(),
             dropped_lines: OnceLock::new(),
             bucket_lines: settings.duration_buckets.len() + EXTRA_LINES,
-        }
+        };
+        metrics.set_store_up(true);
+        metrics
     }
 
     /// Counts an execution that has ended.
@@ -349,6 +352,7 @@ impl Metrics {
         }
         let mut text = self.recorder.render();
         self.database().render(now, &mut text);
+        vitals::render_process(&mut text);
         text
     }
 
@@ -445,6 +449,7 @@ fn builder(buckets: &[f64]) -> Result<PrometheusBuilder, metrics_exporter_promet
 }
 
 fn describe() {
+    vitals::describe();
     use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
     counter!("workflow_executions_total", Unit::Count, "Executions that have ended, by how.");
     histogram!("workflow_duration_seconds", Unit::Seconds, "Wall-clock time of ended executions.");

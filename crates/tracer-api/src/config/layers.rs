@@ -10,12 +10,13 @@ use std::fmt;
 use toml::{Table, Value};
 
 use super::ConfigError;
+use super::secret_files::Given;
 
 /// Variables that begin with `TRACER_` and are read elsewhere: by the tests, and by subcommands.
 const ELSEWHERE: [&str; 4] = ["TRACER_TEST_", "TRACER_CONFIG", "TRACER_IMPORT_", "TRACER_TAIL_"];
 
 /// Short names of settings, weaker than the derived ones.
-const ALIASES: [(&str, &str); 5] = [
+pub(super) const ALIASES: [(&str, &str); 5] = [
     ("DATABASE_URL", "store.url"),
     ("TRACER_LOG", "log.level"),
     ("SLACK_WEBHOOK_URL", "slack.webhook_url"),
@@ -64,20 +65,16 @@ impl Layers {
     }
 
     /// Lays the environment over what is there; refuses a variable that looks like a setting and is none.
-    pub(super) fn add_env<I>(&mut self, variables: I) -> Result<(), ConfigError>
-    where
-        I: IntoIterator<Item = (String, String)>,
-    {
+    pub(super) fn add_env(&mut self, variables: &BTreeMap<String, Given>) -> Result<(), ConfigError> {
         let by_name: BTreeMap<String, String> = self.keys().map(|key| (variable_of(&key), key)).collect();
-        let variables: BTreeMap<String, String> = variables.into_iter().collect();
         for (alias, key) in ALIASES {
-            if let Some(text) = variables.get(alias) {
-                self.set_text(alias, key, text)?;
+            if let Some(Given { source, text }) = variables.get(alias) {
+                self.set_text(source, key, text)?;
             }
         }
-        for (name, text) in &variables {
+        for (name, Given { source, text }) in variables {
             if let Some(key) = by_name.get(name) {
-                self.set_text(name, key, text)?;
+                self.set_text(source, key, text)?;
             } else if name.starts_with("TRACER_") && !is_elsewhere(name) {
                 let known = by_name.keys().map(String::as_str);
                 return Err(ConfigError::Variable { name: name.clone(), near: nearest(name, known) });
@@ -171,7 +168,7 @@ impl Layers {
 }
 
 /// Returns the name of the variable that sets a key: `store.pool_size` is `TRACER_STORE_POOL_SIZE`.
-fn variable_of(key: &str) -> String {
+pub(super) fn variable_of(key: &str) -> String {
     format!("TRACER_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 

@@ -8,7 +8,7 @@ use super::layers::Layers;
 use super::values::REDACTED;
 
 /// Settings that are never shown.
-const SECRETS: [&str; 5] =
+pub(super) const SECRETS: [&str; 5] =
     ["api_keys", "store.url", "slack.webhook_url", "slack.bot_token", "export.headers"];
 /// What is never shown of a `[[channel]]`: an address may hold a secret, too.
 const OF_CHANNELS: [&str; 4] = ["webhook_url", "bot_token", "url", "secret"];

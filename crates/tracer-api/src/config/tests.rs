@@ -1,4 +1,5 @@
 mod alerts;
+mod deployed;
 mod export;
 mod slo;
 

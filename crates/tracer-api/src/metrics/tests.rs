@@ -215,6 +215,18 @@ fn notifications_are_counted_by_channel_and_outcome_from_zero_on() {
 }
 
 #[test]
+fn the_store_is_up_until_it_does_not_answer_and_is_never_absent() {
+    with_metrics(|metrics| {
+        let shown = || lines(metrics, "tracer_store_up");
+        assert_eq!(shown(), "tracer_store_up 1");
+        metrics.set_store_up(false);
+        assert_eq!(shown(), "tracer_store_up 0");
+        metrics.set_store_up(true);
+        assert_eq!(shown(), "tracer_store_up 1");
+    });
+}
+
+#[test]
 fn requests_are_counted_by_template_and_timed_in_small_buckets() {
     with_metrics(|metrics| {
         for _ in 0..2 {

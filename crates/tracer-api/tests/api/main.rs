@@ -13,6 +13,7 @@ mod fake_collector;
 mod fake_slack;
 mod full_queue;
 mod health;
+mod healthcheck;
 mod helpers;
 mod import;
 mod in_flight;
