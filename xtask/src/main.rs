@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod ci;
+mod kubernetes;
 mod sources;
 mod tidy;
 mod tool;
@@ -33,6 +34,8 @@ enum Chore {
     /// Kills replicas, the database and the network under load, and checks that nothing is lost; `chaos --help` says how.
     #[command(disable_help_flag = true)]
     Chaos(tool::Tool),
+    /// Writes what Kubernetes gets of the rules of Prometheus.
+    Kubernetes,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,5 +46,6 @@ fn main() -> anyhow::Result<()> {
         Chore::DetectEval(eval) => tool::run("xtask-eval", &[], &eval),
         Chore::Load(load) => tool::run("xtask-load", &["load"], &load),
         Chore::Chaos(chaos) => tool::run("xtask-load", &["chaos"], &chaos),
+        Chore::Kubernetes => kubernetes::run(),
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::kubernetes;
 use crate::sources::{self, Source};
 
 /// Crates that bring a runtime, a driver or a socket, and so may not stand below `tracer-core`.
@@ -26,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
     wrong.extend(files_are_rooms(&sources));
     wrong.extend(migrations_come_in_pairs(&sources));
     wrong.extend(documented_metrics_exist(&sources));
+    wrong.extend(kubernetes::check(&sources));
     if wrong.is_empty() {
         return Ok(());
     }
