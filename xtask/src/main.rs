@@ -1,6 +1,8 @@
 //! The project's own chores. `cargo xtask --help` lists them.
 
 mod ci;
+mod dashboards;
+mod promql;
 mod sources;
 mod tidy;
 mod tool;
@@ -21,6 +23,8 @@ enum Chore {
     Ci,
     /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
     Tidy,
+    /// Writes the dashboards of Grafana into `dashboards/`.
+    Dashboards,
     /// Measures the service beside the limits of this machine; `bench --help` says what.
     #[command(disable_help_flag = true)]
     Bench(tool::Tool),
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ci => ci::run(),
         Chore::Tidy => tidy::run(),
+        Chore::Dashboards => dashboards::write(),
         Chore::Bench(bench) => tool::run("xtask-bench", &[], &bench),
         Chore::DetectEval(eval) => tool::run("xtask-eval", &[], &eval),
         Chore::Load(load) => tool::run("xtask-load", &["load"], &load),
