@@ -4,6 +4,7 @@
 
 mod dashboards;
 mod metrics;
+mod provisioning;
 mod rules;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ pub(crate) fn run() -> Result<()> {
     let mut known = metrics::Known::of(&sources);
     wrong.extend(rules::check(&sources, &mut known));
     wrong.extend(dashboards::check(&sources, &known));
+    wrong.extend(provisioning::check(&sources));
     wrong.extend(metrics::documented(&sources, &known));
     if wrong.is_empty() {
         return Ok(());

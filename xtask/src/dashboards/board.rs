@@ -52,9 +52,8 @@ impl Board {
 
     /// Returns its panels with their ids, in the order in which they are shown.
     pub(crate) fn panels(&self) -> impl Iterator<Item = (u32, &Panel)> {
-        let panels = self.rows.iter().flat_map(|(_, panels)| panels);
         // Rows have the ids from 1000 on, so that a new row moves no panel's.
-        panels.zip(1..).map(|(panel, id)| (id, panel))
+        (1..).zip(self.rows.iter().flat_map(|(_, panels)| panels))
     }
 
     /// Returns the dashboard as Grafana writes it.
@@ -173,7 +172,7 @@ pub(crate) fn values(name: &str, label: &str, query: &str, many: bool) -> Value 
         "current": current,
         "options": [],
         "includeAll": many,
-        "allValue": if many { json!(".*") } else { Value::Null },
+        "allValue": if many { ".*" } else { "" },
         "multi": many,
         // With the time that is shown: names come and go.
         "refresh": 2,

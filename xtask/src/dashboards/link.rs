@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-/// How logs of the service are found: the label that the log shipper of the stack gives them.
-const LOGS: &str = "{service_name=\"tracer\"}";
+/// How logs of the service are found: the label, and the structured metadata, that deploy/alloy gives them.
+const LOGS: &str = "{service=\"tracer\"}";
 
 /// Returns the way to the dashboard of a workflow that a value names.
 pub(crate) fn workflow(value: &str) -> String {
@@ -33,7 +33,7 @@ pub(crate) fn trace(value: &str) -> String {
 
 /// Returns the way to what the service logged of the execution whose id without `wf_` a value holds.
 pub(crate) fn logs(value: &str) -> String {
-    let expr = format!("{LOGS} | json | execution_id=`wf_${{{value}}}`");
+    let expr = format!("{LOGS} | execution_id=`wf_${{{value}}}`");
     explore("loki", "loki", json!({"refId": "A", "expr": expr, "queryType": "range"}))
 }
 
@@ -55,8 +55,7 @@ fn explore(variable: &str, kind: &str, mut query: Value) -> String {
 fn encoded(text: &str) -> String {
     let mut out = String::new();
     let mut in_variable = false;
-    let mut rest = text.char_indices();
-    while let Some((at, c)) = rest.next() {
+    for (at, c) in text.char_indices() {
         in_variable |= text.get(at..).is_some_and(|rest| rest.starts_with("${"));
         if in_variable || c.is_ascii_alphanumeric() || "-._~".contains(c) {
             out.push(c);

@@ -228,7 +228,8 @@ impl Panel {
             "custom": self.kind.custom(self.steps),
         });
         if let Some(defaults) = defaults.as_object_mut() {
-            if matches!(self.unit, Unit::Share) && self.kind != Kind::Table {
+            // A bar begins at nothing. A line may go below: a budget can be overspent.
+            if self.unit == Unit::Share && self.kind == Kind::Bars {
                 defaults.insert("min".to_owned(), json!(0));
             }
             if let Some(most) = self.most {

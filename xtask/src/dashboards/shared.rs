@@ -37,7 +37,7 @@ pub(super) fn firing_alerts() -> Panel {
             ("sli", "SLI"),
             ("instance", "Instance"),
         ],
-        &["Value", "Value #A", "__name__", "job"],
+        &["Value", "Value #A", "__name__", "job", "service"],
     )
 }
 

@@ -22,9 +22,16 @@ const OF_THE_DATABASE: [&str; 5] = [
     "tracer_slo_",
 ];
 
-/// Words of documents that begin like metrics and are none: our crates, and what belongs to SQL.
-const NO_METRICS: [&str; 6] =
-    ["tracer_core", "tracer_store", "tracer_alert", "tracer_api", "workflow_executions", "workflow_steps"];
+/// Words of documents that begin like metrics and are none: our crates, tables, and a file of secrets.
+const NO_METRICS: [&str; 7] = [
+    "tracer_core",
+    "tracer_store",
+    "tracer_alert",
+    "tracer_api",
+    "workflow_executions",
+    "workflow_steps",
+    "tracer_api_keys",
+];
 
 /// The metrics that exist.
 #[derive(Debug, Default)]

@@ -36,6 +36,12 @@ pub(super) fn check(sources: &[Source], known: &mut Known) -> Vec<String> {
     }
     let runbooks = sources.iter().find(|source| source.path == RUNBOOKS);
     let anchors = runbooks.map(|source| anchors(&source.text)).unwrap_or_default();
+    wrong.extend(files.iter().filter(|file| has_no_order(file)).map(|file| {
+        format!(
+            "{}: has no group_eval_order: alerts may be asked before what they ask for is recorded",
+            file.path
+        )
+    }));
     let tested = tested(&files);
     for (path, rule) in rules {
         let faults = faults(rule, known, &anchors, &tested);
@@ -48,6 +54,11 @@ fn rules_of<'a>(file: &'a Yaml<'a>) -> impl Iterator<Item = (&'a str, &'a Value)
     let groups = file.value.get("groups").and_then(Value::as_array).into_iter().flatten();
     let rules = groups.filter_map(|group| group.get("rules")?.as_array()).flatten();
     rules.map(|rule| (file.path, rule))
+}
+
+/// Groups of one moment are evaluated in any order unless a file of tests says in which: a test would fail now and then.
+fn has_no_order(file: &Yaml<'_>) -> bool {
+    file.value.get("tests").is_some() && file.value.get("group_eval_order").is_none()
 }
 
 /// How the tests of an alert end: whether it fired, and whether it did not.
@@ -138,6 +149,7 @@ groups:
           runbook_url: https://x.example.com/docs/runbooks.md#too-few
 ";
     const TESTS: &str = "
+group_eval_order: [all]
 tests:
   - alert_rule_test:
       - {eval_time: 1m, alertname: TooFew, exp_alerts: [{exp_labels: {}}]}
@@ -178,12 +190,18 @@ tests:
         }
         let untested = format!("{path} no promtool test shows that it fires and that it does not");
         for tests in [
-            "tests: []",
+            "{group_eval_order: [], tests: []}",
             &TESTS.replace("[{exp_labels: {}}]", "[]"),
             &TESTS.replace("9m, alertname: T", "9m, alertname: O"),
         ] {
-            assert_eq!(checked(RULES, tests, "## Too few"), [untested.clone()]);
+            assert_eq!(checked(RULES, tests, "## Too few"), std::slice::from_ref(&untested));
         }
+    }
+
+    #[test]
+    fn tests_without_an_order_of_groups_are_found() {
+        let wrong = checked(RULES, &TESTS.replace("group_eval_order: [all]", ""), "## Too few");
+        assert!(wrong.concat().contains("tests/all.yml: has no group_eval_order"), "{wrong:?}");
     }
 
     #[test]
