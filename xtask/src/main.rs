@@ -4,6 +4,7 @@ mod ci;
 mod dashboards;
 mod promql;
 mod sources;
+mod stack;
 mod tidy;
 mod tool;
 
@@ -19,7 +20,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Runs what must pass besides the tests: formatting, clippy, rustdoc, tidy.
+    /// Runs what must pass besides the tests: formatting, clippy, rustdoc, tidy, the stack.
     Ci,
     /// Checks what compilers do not: which way dependencies point, and what must not be in the tree.
     Tidy,
@@ -31,6 +32,8 @@ enum Chore {
     /// Scores detection on real executions in WfFormat; `detect-eval --help` says how.
     #[command(disable_help_flag = true)]
     DetectEval(tool::Tool),
+    /// Brings up what this machine has of the stack, and says of each part whether it passes.
+    Stack(stack::Stack),
     /// Runs a realistic mix of workflows against running services, at a set rate; `load --help` says how.
     #[command(disable_help_flag = true)]
     Load(tool::Tool),
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Dashboards => dashboards::write(),
         Chore::Bench(bench) => tool::run("xtask-bench", &[], &bench),
         Chore::DetectEval(eval) => tool::run("xtask-eval", &[], &eval),
+        Chore::Stack(stack) => stack::run(&stack),
         Chore::Load(load) => tool::run("xtask-load", &["load"], &load),
         Chore::Chaos(chaos) => tool::run("xtask-load", &["chaos"], &chaos),
     }
