@@ -216,7 +216,7 @@ fn rest() -> Vec<Panel> {
             "Changes handed to listeners",
             Unit::PerSecond,
             "Once for each listener; resyncs are listeners that were too slow and missed something.",
-            Empty::Maybe("Nobody listens"),
+            Empty::Maybe("Nobody listens, or nobody missed anything"),
         )
         .size(8, 8)
         .ask(range("changes", "sum(rate(tracer_live_events_total[$__rate_interval]))"))

@@ -90,7 +90,10 @@ fn report_board(live: &Live, uid: &str, cases: &[Case], report: &mut Report) {
         match (&case.result, case.empty) {
             _ if !can_be_asked(live, &case.query) => skipped += 1,
             (Ok(true), _) => full += 1,
-            (Ok(false), Empty::Maybe(why)) => empty.push(format!("{}: {why}", case.place)),
+            (Ok(false), Empty::Maybe(why)) => {
+                let series = case.query.legend().filter(|legend| !legend.is_empty()).unwrap_or("its query");
+                empty.push(format!("{}, {series}: {why}", case.place));
+            }
             (Ok(false), Empty::Until(_)) => wrong.push(format!("{}: no data: {:?}", case.place, case.query)),
             (Err(why), _) => wrong.push(format!("{}: {why:#}: {:?}", case.place, case.query)),
         }
@@ -101,7 +104,6 @@ fn report_board(live: &Live, uid: &str, cases: &[Case], report: &mut Report) {
     } else {
         report.fail(&what, &wrong.join("\n        "));
     }
-    empty.dedup();
     empty.iter().for_each(|line| report.note(line));
     if skipped > 0 {
         report.absent(&format!("{uid}: {skipped} queries"), "whom they ask is not on this machine");

@@ -22,15 +22,16 @@ const OF_THE_DATABASE: [&str; 5] = [
     "tracer_slo_",
 ];
 
-/// Words of documents that begin like metrics and are none: our crates, tables, and a file of secrets.
-const NO_METRICS: [&str; 7] = [
+/// Words of documents that begin like metrics and are none: our crates, tables, a file of secrets, a variable of dashboards.
+const NO_METRICS: [&str; 8] = [
     "tracer_core",
     "tracer_store",
     "tracer_alert",
     "tracer_api",
+    "tracer_api_keys",
+    "tracer_url",
     "workflow_executions",
     "workflow_steps",
-    "tracer_api_keys",
 ];
 
 /// The metrics that exist.
