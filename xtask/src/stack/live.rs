@@ -328,7 +328,10 @@ fn start_exporter(
     http: &Http,
     report: &mut Report,
 ) -> Result<Option<Part>> {
-    let Some(cluster) = cluster else { return Ok(None) };
+    let Some(cluster) = cluster else {
+        report.absent("PostgreSQL's exporter", "needs PostgreSQL");
+        return Ok(None);
+    };
     let own = free_address()?;
     start_part("PostgreSQL's exporter", EXPORTER, Ok(()), "/metrics", http, report, |program| {
         Part::start("exporter", program, folder, own.clone(), |command| {
