@@ -2,6 +2,11 @@
 //!
 //! Each check returns what is wrong, as `path: what`, so that all of it is seen at once.
 
+mod dashboards;
+mod metrics;
+mod provisioning;
+mod rules;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -26,8 +31,12 @@ pub(crate) fn run() -> Result<()> {
     wrong.extend(nothing_left_lying_about(&sources));
     wrong.extend(files_are_rooms(&sources));
     wrong.extend(migrations_come_in_pairs(&sources));
-    wrong.extend(documented_metrics_exist(&sources));
     wrong.extend(kubernetes::check(&sources));
+    let mut known = metrics::Known::of(&sources);
+    wrong.extend(rules::check(&sources, &mut known));
+    wrong.extend(dashboards::check(&sources, &known));
+    wrong.extend(provisioning::check(&sources));
+    wrong.extend(metrics::documented(&sources, &known));
     if wrong.is_empty() {
         return Ok(());
     }
@@ -152,52 +161,7 @@ fn migrations_come_in_pairs(sources: &[Source]) -> Vec<String> {
     wrong
 }
 
-/// Every metric that a document, dashboard or rule names is one that the code makes.
-fn documented_metrics_exist(sources: &[Source]) -> Vec<String> {
-    let made: String = sources
-        .iter()
-        .filter(|source| is_product_code(source) && source.path.ends_with("metrics.rs"))
-        .map(|source| source.text.as_str())
-        .collect();
-    let reads_metrics = |source: &&Source| {
-        source.path.ends_with(".md")
-            || source.path.starts_with("dashboards/")
-            || source.path.starts_with("deploy/")
-    };
-    let mut wrong = BTreeSet::new();
-    for source in sources.iter().filter(reads_metrics) {
-        for name in metric_names(&source.text) {
-            if !made.contains(&format!("\"{name}\"")) {
-                wrong.insert(format!("{}: no metric is called {name}", source.path));
-            }
-        }
-    }
-    wrong.into_iter().collect()
-}
-
-/// Returns the words of a text that look like metrics of this project, without a histogram's endings.
-fn metric_names(text: &str) -> BTreeSet<&str> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let families = [
-        "tracer_writer_",
-        "tracer_store_",
-        "tracer_http_",
-        "tracer_in_flight_",
-        "tracer_watchdog_",
-        "tracer_notifications_",
-        "tracer_outbox_",
-        "workflow_",
-        "step_",
-        "bottlenecks_",
-    ];
-    let endings = ["_total", "_seconds", "_seconds_bucket", "_seconds_sum", "_seconds_count"];
-    let is_metric = |word: &&str| {
-        families.iter().any(|family| word.starts_with(family))
-            && endings.iter().any(|ending| word.ends_with(ending))
-    };
-    let base = |word: &'_ str| -> usize {
-        let cut = ["_bucket", "_sum", "_count"].iter().find_map(|ending| word.strip_suffix(ending));
-        cut.unwrap_or(word).len()
-    };
-    words.filter(is_metric).map(|word| word.split_at(base(word)).0).collect()
+#[cfg(test)]
+fn source(path: &str, text: &str) -> Source {
+    Source { path: path.to_owned(), text: text.to_owned() }
 }

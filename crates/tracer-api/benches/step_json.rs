@@ -121,6 +121,7 @@ fn ended(bottleneck: Option<Bottleneck>) -> StepEnded {
         duration,
         bottleneck,
         regression: None,
+        compared_with: None,
     }
 }
 

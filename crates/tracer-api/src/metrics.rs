@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use metrics::{Counter, Histogram, Unit};
+use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracer_alert::Outcome;
 use tracer_core::detect::{Severity, VerdictKind};
@@ -39,6 +39,10 @@ const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// Bytes of a bucket's line besides the labels' values, with a number of ten digits: of a step, of a workflow.
 const STEP_LINE_BYTES: usize = 95;
 const WORKFLOW_LINE_BYTES: usize = 75;
+/// What a step has besides its histogram, three counters and the average, and the bytes of such a line besides its
+/// names: 80 with a severity, 67 of the average, which has twelve digits.
+const STEP_SINGLES: usize = 4;
+const STEP_SINGLE_BYTES: usize = 75;
 /// Bytes of a counter's line of a rare verdict, besides its names.
 const RARE_LINE_BYTES: usize = 125;
 /// Lines of a histogram besides its buckets: `+Inf`, sum, count.
@@ -92,6 +96,14 @@ struct StepSeries {
     errors: Counter,
     warning: Counter,
     critical: Counter,
+    baseline: Baseline,
+}
+
+/// The average that a step was last compared with: shown from the first time on, of a step with series of its own.
+#[derive(Debug, Default)]
+struct Baseline {
+    of: Option<(String, String)>,
+    gauge: OnceLock<Gauge>,
 }
 
 #[derive(Debug)]
@@ -128,6 +140,8 @@ pub struct StepEnded<'a> {
     pub duration: Option<Micros>,
     /// How bad it was, if it is a bottleneck.
     pub severity: Option<Severity>,
+    /// The average that it was compared with, if it was.
+    pub compared_with: Option<Micros>,
 }
 
 impl Metrics {
@@ -192,10 +206,9 @@ impl Metrics {
     pub fn step_ended(&self, ended: &StepEnded<'_>) {
         let key = (ended.workflow.clone(), ended.step.clone(), ended.step_type.clone());
         let bytes = || {
-            let labels =
-                escaped_len(key.0.as_str()) + escaped_len(key.1.as_str()) + escaped_len(key.2.as_str());
-            // The histogram, and three counters.
-            (self.bucket_lines + 3) * (STEP_LINE_BYTES + labels)
+            let names = escaped_len(key.0.as_str()) + escaped_len(key.1.as_str());
+            let labels = names + escaped_len(key.2.as_str());
+            self.bucket_lines * (STEP_LINE_BYTES + labels) + STEP_SINGLES * (STEP_SINGLE_BYTES + names)
         };
         let series = self.steps.get(&key, bytes, StepSeries::new);
         match ended.status {
@@ -213,6 +226,9 @@ impl Metrics {
             Some(Severity::Warning) => series.warning.increment(1),
             Some(Severity::Critical) => series.critical.increment(1),
             None => {}
+        }
+        if let Some(average) = ended.compared_with {
+            series.baseline.set(average);
         }
     }
 
@@ -396,11 +412,23 @@ impl StepSeries {
         let (workflow, step, kind) = (workflow.to_owned(), step.to_owned(), kind.to_owned());
         let bottlenecks = |severity: Severity| metrics::counter!("bottlenecks_total", "workflow_name" => workflow.clone(), "step_name" => step.clone(), "severity" => severity.as_str());
         Self {
+            // Steps that share a series have no average in common.
+            baseline: Baseline { of: key.map(|_| (workflow.clone(), step.clone())), ..Baseline::default() },
             warning: bottlenecks(Severity::Warning),
             critical: bottlenecks(Severity::Critical),
             errors: metrics::counter!("step_errors_total", "workflow_name" => workflow.clone(), "step_name" => step.clone()),
             duration: metrics::histogram!("step_duration_seconds", "workflow_name" => workflow, "step_name" => step, "step_type" => kind),
         }
+    }
+}
+
+impl Baseline {
+    fn set(&self, average: Micros) {
+        let Some((workflow, step)) = &self.of else { return };
+        let gauge = self.gauge.get_or_init(
+            || metrics::gauge!("step_baseline_seconds", "workflow_name" => workflow.clone(), "step_name" => step.clone()),
+        );
+        gauge.set(average.as_secs_f64());
     }
 }
 
@@ -454,6 +482,7 @@ fn describe() {
     counter!("workflow_executions_total", Unit::Count, "Executions that have ended, by how.");
     histogram!("workflow_duration_seconds", Unit::Seconds, "Wall-clock time of ended executions.");
     histogram!("step_duration_seconds", Unit::Seconds, "Time of completed and failed steps.");
+    gauge!("step_baseline_seconds", Unit::Seconds, "Average that the step was last compared with.");
     counter!("step_errors_total", Unit::Count, "Steps that failed.");
     counter!("bottlenecks_total", Unit::Count, "Ended steps judged slower than their history.");
     counter!(

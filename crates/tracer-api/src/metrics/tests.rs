@@ -38,6 +38,7 @@ fn end_step(metrics: &Metrics, name: &str, step: &str, millis: u64, severity: Op
         status: StepStatus::Completed,
         duration: Some(Micros::from_millis(millis)),
         severity,
+        compared_with: Some(Micros::from_millis(millis / 2)),
     });
 }
 
@@ -83,6 +84,7 @@ fn a_step_is_timed_by_type_and_its_bottlenecks_and_errors_are_counted() {
             status: StepStatus::Failed,
             duration: Some(Micros::from_millis(7)),
             severity: None,
+            compared_with: None,
         });
         insta::assert_snapshot!(lines(metrics, "bottlenecks_total"), @r#"
         bottlenecks_total{workflow_name="etl",step_name="load",severity="CRITICAL"} 1
@@ -93,6 +95,31 @@ fn a_step_is_timed_by_type_and_its_bottlenecks_and_errors_are_counted() {
         step_duration_seconds_count{workflow_name="etl",step_name="load",step_type="llm"} 1
         step_duration_seconds_count{workflow_name="etl",step_name="load",step_type="task"} 1
         "#);
+    });
+}
+
+#[test]
+fn the_average_that_a_step_was_last_compared_with_is_shown_once_there_is_one() {
+    with_metrics(|metrics| {
+        let end = |millis: Option<u64>| {
+            metrics.step_ended(&StepEnded {
+                workflow: &workflow("etl"),
+                step: &StepName::new("load").unwrap(),
+                step_type: &StepType::default(),
+                status: StepStatus::Completed,
+                duration: Some(Micros::from_millis(900)),
+                severity: None,
+                compared_with: millis.map(Micros::from_millis),
+            });
+            lines(metrics, "step_baseline_seconds")
+        };
+        assert_eq!(end(None), "");
+        let of = |seconds: &str| {
+            format!("step_baseline_seconds{{workflow_name=\"etl\",step_name=\"load\"}} {seconds}")
+        };
+        assert_eq!(end(Some(400)), of("0.4"));
+        assert_eq!(end(Some(420)), of("0.42"));
+        assert_eq!(end(None), of("0.42"), "what was not compared does not move it");
     });
 }
 

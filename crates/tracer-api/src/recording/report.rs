@@ -117,6 +117,7 @@ impl Report {
             // As in the baseline: what cannot be believed is no sample.
             duration: step.duration.within_bounds().ok(),
             severity: step.bottleneck.as_ref().map(|verdict| verdict.severity),
+            compared_with: step.compared_with,
         });
     }
 
@@ -334,6 +335,7 @@ mod tests {
             duration: Micros::from_millis(7),
             bottleneck: None,
             regression: None,
+            compared_with: None,
         };
         let cause = Cause::of(Some(&Failure::new(Some("TimeoutError"), "hunter2", Some("hunter2"))));
         tracing::subscriber::with_default(subscriber, || report.step_ended(&step, &cause));

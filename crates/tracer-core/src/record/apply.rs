@@ -10,7 +10,7 @@ use super::command::{
 };
 use super::events::record_event;
 use super::failures::{Failed, note_failure};
-use super::judging::{Finish, finish, write_history};
+use super::judging::{Finish, Judged, finish, write_history};
 use super::needs::{key_of, sample_time};
 use super::outcome::{
     Answer, ExecutionEnded, ExecutionStarted, JudgedStep, Outcome, Refusal, StepEnded, StepStarted,
@@ -22,7 +22,7 @@ use super::working_set::{
 };
 use super::{settle, signals, slo, spans};
 use crate::baseline::{Baseline, Ending};
-use crate::detect::{Policy, Regression, Severity};
+use crate::detect::{Policy, Severity};
 use crate::execution::{Execution, ExecutionStatus, Transition};
 use crate::features::Features;
 use crate::ids::ExecutionId;
@@ -185,9 +185,9 @@ fn start_step(
     let outcome = if let (Some(completion), Some(times)) = (&start.completion, times) {
         step.attributes.merge(&completion.attributes)?;
         step.started_at = times.started_at;
-        let regression = finish(policy, &workflow, &mut step, Finish::of(completion, times, None), now, set);
+        let judged = finish(policy, &workflow, &mut step, Finish::of(completion, times, None), now, set);
         changes::step_ended(&workflow, &step, mark, now, set);
-        Outcome::StepEnded(ended_step(&workflow, &step, times, regression))
+        Outcome::StepEnded(ended_step(&workflow, &step, times, judged))
     } else {
         step.judge_at = watch::first_look_at_step(policy, &workflow, &step, now, set);
         changes::step_started(&workflow, &step, now, set);
@@ -249,9 +249,9 @@ fn complete_step(
     step.attributes.merge(&completion.attributes)?;
     let end = Finish::of(completion, times, Some(stored.started_at));
     let mark = set.changes.len();
-    let regression = finish(policy, &workflow, &mut step, end, now, set);
+    let judged = finish(policy, &workflow, &mut step, end, now, set);
     changes::step_ended(&workflow, &step, mark, now, set);
-    let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, regression));
+    let outcome = Outcome::StepEnded(ended_step(&workflow, &step, times, judged));
     set.steps.insert(key, step);
     set.written_steps.entry(key).or_insert(Written::Update);
     spans::count_by_rest(complete.execution, completion.status, set);
@@ -495,7 +495,7 @@ fn record_step(
     let (status, times, failure) = (recorded.status, recorded.times, recorded.failure.as_ref());
     let end = Finish { status, times, began: None, failure, telling };
     let mark = set.changes.len();
-    let regression = finish(policy, workflow, &mut step, end, now, set);
+    let judged = finish(policy, workflow, &mut step, end, now, set);
     if telling.alerts {
         changes::step_ended(workflow, &step, mark, now, set);
     }
@@ -504,7 +504,7 @@ fn record_step(
     if step.bottleneck.is_some() {
         closing.bottlenecks.push(step.clone());
     }
-    let ended = ended_step(workflow, &step, recorded.times, regression);
+    let ended = ended_step(workflow, &step, recorded.times, judged);
     set.steps.insert(key, step);
     set.written_steps.insert(key, Written::Insert);
     ended
@@ -531,7 +531,7 @@ fn outcome_of(workflow: &WorkflowName, step: &Step) -> Outcome {
     match (step.ended_at, step.duration) {
         (Some(ended_at), Some(duration)) => {
             let times = StepTimes { started_at: step.started_at, ended_at, duration };
-            Outcome::StepEnded(ended_step(workflow, step, times, None))
+            Outcome::StepEnded(ended_step(workflow, step, times, Judged::default()))
         }
         _ => Outcome::StepStarted(StepStarted {
             id: step.id,
@@ -548,7 +548,7 @@ pub(super) fn ended_step(
     workflow: &WorkflowName,
     step: &Step,
     times: StepTimes,
-    regression: Option<Regression>,
+    judged: Judged,
 ) -> StepEnded {
     StepEnded {
         id: step.id,
@@ -561,6 +561,7 @@ pub(super) fn ended_step(
         ended_at: times.ended_at,
         duration: times.duration,
         bottleneck: step.bottleneck.clone(),
-        regression,
+        regression: judged.regression,
+        compared_with: judged.compared_with,
     }
 }

@@ -81,7 +81,16 @@ impl<'a> Finish<'a> {
     }
 }
 
-/// Ends a step: judges it, and lets it enter its history. Returns a lasting slowdown that it makes certain.
+/// What came of the end of a step, besides its verdict.
+#[derive(Default)]
+pub(super) struct Judged {
+    /// A lasting slowdown that it makes certain.
+    pub(super) regression: Option<Regression>,
+    /// The average that it was compared with.
+    pub(super) compared_with: Option<Micros>,
+}
+
+/// Ends a step: judges it, and lets it enter its history.
 pub(super) fn finish(
     policy: &Policy,
     workflow: &WorkflowName,
@@ -89,17 +98,17 @@ pub(super) fn finish(
     finish: Finish<'_>,
     now: Timestamp,
     set: &mut WorkingSet,
-) -> Option<Regression> {
+) -> Judged {
     step.status = finish.status;
     step.ended_at = Some(finish.times.ended_at);
     step.duration = Some(finish.times.duration);
     step.failure = finish.failure.cloned();
     step.judge_at = None;
     step.changed_at = now;
-    let mut regression = None;
+    let mut judged = Judged::default();
     let told = Told { in_flight: alerting::freed(policy, step.incident, now, set), early: false };
     if step.status.is_judged() {
-        (step.bottleneck, regression) = judge_and_learn(policy, workflow, step, &finish, told, now, set);
+        (step.bottleneck, judged) = judge_and_learn(policy, workflow, step, &finish, told, now, set);
     }
     if let Some(bottleneck) = &step.bottleneck {
         worsen(step.execution, bottleneck.severity, set);
@@ -109,7 +118,7 @@ pub(super) fn finish(
         let failed = Failed { execution: step.execution, step: Some(step.id), failure, ended_at };
         note_failure(set, &failed, now);
     }
-    regression
+    judged
 }
 
 /// Notes a verdict on the execution, so that it is found by it while it still runs.
@@ -137,6 +146,8 @@ pub(super) struct Examined {
 #[derive(Default)]
 struct Found {
     verdict: Option<Bottleneck>,
+    /// The average that it was compared with.
+    average: Option<Micros>,
     /// The limit that it crossed.
     over: Option<Micros>,
     by_cohort: bool,
@@ -159,6 +170,11 @@ impl Examined {
     pub(super) fn verdict(&self) -> Option<&Bottleneck> {
         self.found.verdict.as_ref()
     }
+
+    /// Returns the average that it was compared with.
+    pub(super) fn compared_with(&self) -> Option<Micros> {
+        self.found.average
+    }
 }
 
 /// Judges a step by the history as it was before it, then adds it, and lets the incidents know.
@@ -170,11 +186,14 @@ fn judge_and_learn(
     told: Told,
     now: Timestamp,
     set: &mut WorkingSet,
-) -> (Option<Bottleneck>, Option<Regression>) {
+) -> (Option<Bottleneck>, Judged) {
     // Beyond the bound on step names a step has no history: it is recorded, and not judged.
-    let Some(examined) = examine(policy, workflow, step, finish, set) else { return (None, None) };
+    let Some(examined) = examine(policy, workflow, step, finish, set) else {
+        return (None, Judged::default());
+    };
     let regression = absorb(policy, workflow, step, finish, &examined, told, now, set);
-    (examined.found.verdict, regression)
+    let compared_with = examined.compared_with();
+    (examined.found.verdict, Judged { regression, compared_with })
 }
 
 /// Compares a step that ended with its histories; none if it has none. One that is no sample is neither judged
@@ -196,8 +215,9 @@ pub(super) fn examine(
     let comparison = plan.compare(histories, &features);
     let verdict = comparison.as_ref().and_then(|comparison| comparison.judge(duration, &features, false));
     let by_cohort = comparison.as_ref().is_some_and(|found| matches!(found.with, ComparedWith::Cohort(_)));
+    let average = comparison.as_ref().map(|comparison| Micros::from_f64(comparison.reference.mean_us));
     if finish.status != StepStatus::Completed {
-        let found = Found { verdict, by_cohort, ..Found::default() };
+        let found = Found { verdict, average, by_cohort, ..Found::default() };
         return Some(Examined { known, features, found, lesson: None });
     }
     let over = verdict.as_ref().and(comparison.as_ref()).map(|comparison| comparison.limits.warning);
@@ -212,7 +232,7 @@ pub(super) fn examine(
     };
     let rule = ShiftRule { confirmation: plan.confirmation, least: plan.min_shift };
     let lesson = Lesson { duration, explained, expected, rule, like };
-    let found = Found { verdict, over, by_cohort, told };
+    let found = Found { verdict, average, over, by_cohort, told };
     Some(Examined { known, features, found, lesson: Some(lesson) })
 }
 

@@ -113,6 +113,9 @@ pub struct StepEnded {
     /// A lasting slowdown that this very end made certain.
     #[serde(default)]
     pub regression: Option<Regression>,
+    /// The average that this very end was compared with; none if it was not judged, or had no history.
+    #[serde(default)]
+    pub compared_with: Option<Micros>,
 }
 
 /// A step judged while it runs.

@@ -15,7 +15,7 @@ use super::apply::{ended_step, fresh, learn_total, repeated};
 use super::changes;
 use super::command::SettleTrace;
 use super::failures::{Failed, note_failure};
-use super::judging::{Examined, Finish, absorb, examine};
+use super::judging::{Examined, Finish, Judged, absorb, examine};
 use super::outcome::{Answer, JudgedStep, Outcome, StepEnded, TraceSettled};
 use super::services;
 use super::slo;
@@ -164,6 +164,7 @@ fn learn(
     let told = Told { in_flight: step.incident.is_some(), early: step.bottleneck.is_some() };
     let verdict = examined.as_ref().and_then(Examined::verdict).cloned();
     let (times, finish) = end_of(&step)?;
+    let compared_with = examined.as_ref().and_then(Examined::compared_with);
     let regression = examined
         .as_ref()
         .and_then(|examined| absorb(policy, workflow, &step, &finish, examined, told, now, set));
@@ -172,7 +173,7 @@ fn learn(
     if !told.early {
         changes::bottleneck(workflow, &step, now, set);
     }
-    let ended = ended_step(workflow, &step, times, regression);
+    let ended = ended_step(workflow, &step, times, Judged { regression, compared_with });
     if has_changed {
         let key = (step.execution, step.id);
         set.steps.insert(key, step);

@@ -228,9 +228,9 @@ fn take_step(
         Some(end) if trace.settled => {
             let times = times_of(span, end);
             let finished = finished(end, times);
-            let regression = finish(policy, &workflow, &mut step, finished, now, set);
+            let judged = finish(policy, &workflow, &mut step, finished, now, set);
             changes::step_ended(&workflow, &step, mark, now, set);
-            told.late.push(ended_step(&workflow, &step, times, regression));
+            told.late.push(ended_step(&workflow, &step, times, judged));
         }
         Some(end) => {
             let times = times_of(span, end);

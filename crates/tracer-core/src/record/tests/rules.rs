@@ -39,6 +39,21 @@ fn a_batch_of_many_judges_each_by_those_before_it() {
 }
 
 #[test]
+fn an_end_says_which_average_it_was_compared_with_once_there_is_one() {
+    let (mut shelf, begin) = (Shelf::default(), start("etl"));
+    one(&mut shelf, NOON, begin.clone()).unwrap();
+    let mut load = |status: StepStatus, millis: u64| {
+        let completion = Completion { status, ..completed(millis) };
+        step_ended(one(&mut shelf, NOON, whole(begin.id, "load", completion))).compared_with
+    };
+    let young: Vec<_> = (0..5).map(|_| load(StepStatus::Completed, 100)).collect();
+    assert_eq!(young, [None; 5], "five are a history, fewer are none");
+    assert_eq!(load(StepStatus::Completed, 160), Some(ms(100)), "what is normal, too");
+    assert_eq!(load(StepStatus::Failed, 100), Some(ms(110)));
+    assert_eq!(load(StepStatus::Skipped, 100), None, "it is not judged");
+}
+
+#[test]
 fn a_step_beyond_the_bound_on_names_is_recorded_without_history() {
     // A store leaves the key out of the set; here that is done by hand.
     let begin = start("etl");
