@@ -64,6 +64,7 @@ impl Client {
                     self.tally.count("refused");
                     return None;
                 }
+                Attempt::Unknown => return None,
                 Attempt::Again if began.elapsed() < self.patience => {}
                 Attempt::Again => {
                     self.tally.count("given up");
@@ -95,6 +96,8 @@ impl Client {
                 let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
                 (status.as_u16().to_string(), Attempt::Answered(value))
             }
+            // What has begun may not be known yet, as a workflow whose first trace is yet to settle.
+            Ok((StatusCode::NOT_FOUND, _)) if *method == Method::GET => ("404".to_owned(), Attempt::Unknown),
             Ok((status, _)) => {
                 let may_pass = status.is_server_error()
                     || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
@@ -112,5 +115,6 @@ impl Client {
 enum Attempt {
     Answered(Value),
     Refused,
+    Unknown,
     Again,
 }
