@@ -1,16 +1,14 @@
 //! From a slow step to what people read, and what happens when they cannot be reached.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer_api::config::{Settings, Sources};
 use tracer_core::time::Micros;
 use tracer_store::{Location, StoreConfig};
 
 use super::fake_slack::{FakeSlack, Mood};
-use super::helpers::{Service, start_over};
+use super::helpers::{Service, settings_of, start_over};
 
 /// A service whose dispatcher runs, on a clock that is thirty times as fast as it should be.
 struct Alerting {
@@ -33,18 +31,8 @@ impl std::ops::Deref for Alerting {
     }
 }
 
-fn settings(text: &str) -> Settings {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
-    let mut settings = Settings::load(&sources).unwrap();
-    settings.server.workers = 1;
-    settings.limits.rate_per_second = 0;
-    settings
-}
-
 async fn start(text: &str) -> Alerting {
-    let settings = settings(text);
+    let settings = settings_of(text);
     let policy = tracer_api::policy::policy(&settings);
     let service = start_over(&settings, StoreConfig::at(Location::Memory), policy).await;
     let clock = Arc::clone(&service.clock);

@@ -1,5 +1,6 @@
 //! A service of its own for every test, and a small client for it.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracer_alert::Dispatcher;
 use tracer_api::app::App;
 use tracer_api::background::Background;
-use tracer_api::config::Settings;
+use tracer_api::config::{Settings, Sources};
 use tracer_api::export::Exporter;
 use tracer_api::http::{self, routes};
 use tracer_api::metrics::Metrics;
@@ -87,7 +88,15 @@ pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Service {
 
 /// Returns the settings of a service that does not refuse a test for its haste.
 pub(crate) fn settings() -> Settings {
-    let mut settings = Settings::defaults().unwrap();
+    settings_of("")
+}
+
+/// Returns the same with what a file says.
+pub(crate) fn settings_of(text: &str) -> Settings {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+    let mut settings = Settings::load(&sources).unwrap();
     settings.server.workers = 1;
     settings.limits.rate_per_second = 0;
     (settings.otlp.http_port, settings.otlp.grpc_port) = (0, 0);

@@ -34,6 +34,7 @@ async fn events_are_counted_once_and_running_ones_shown() {
     active_workflows{workflow_name="metrics-once"} 1
     bottlenecks_total{workflow_name="metrics-once",step_name="load",severity="CRITICAL"} 1
     bottlenecks_total{workflow_name="metrics-once",step_name="load",severity="WARNING"} 1
+    step_baseline_seconds{workflow_name="metrics-once",step_name="load"} 0.116667
     step_duration_seconds_count{workflow_name="metrics-once",step_name="load",step_type="task"} 7
     step_duration_seconds_sum{workflow_name="metrics-once",step_name="load",step_type="task"} 1.75
     step_errors_total{workflow_name="metrics-once",step_name="load"} 1

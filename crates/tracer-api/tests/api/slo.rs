@@ -1,31 +1,19 @@
 //! Service level objectives: what is answered of them, shown as metrics, and told to people.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer_api::config::{Settings, Sources};
 use tracer_api::slo::{SloSignals, standings};
 use tracer_core::clock::Clock as _;
 use tracer_core::time::Micros;
 use tracer_store::{Location, StoreConfig};
 
 use super::fake_slack::FakeSlack;
-use super::helpers::{Service, id_of, start, start_over};
-
-fn settings(text: &str) -> Settings {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
-    let mut settings = Settings::load(&sources).unwrap();
-    settings.server.workers = 1;
-    settings.limits.rate_per_second = 0;
-    settings
-}
+use super::helpers::{Service, id_of, settings_of, start, start_over};
 
 async fn start_promising(text: &str) -> Service {
-    let settings = settings(text);
+    let settings = settings_of(text);
     let policy = tracer_api::policy::policy(&settings);
     start_over(&settings, StoreConfig::at(Location::Memory), policy).await
 }

@@ -113,7 +113,8 @@ pub struct StepEnded {
     /// A lasting slowdown that this very end made certain.
     #[serde(default)]
     pub regression: Option<Regression>,
-    /// The average that this very end was compared with; none if it was not judged, or had no history.
+    /// The average that this very end was compared with; none if it was not judged, or had no history, and where the
+    /// end is repeated: nobody keeps it.
     #[serde(default)]
     pub compared_with: Option<Micros>,
 }

@@ -23,8 +23,8 @@ use crate::notify::ChannelName;
 use crate::payload::Payload;
 use crate::record::{
     ChangeIncident, Command, CompleteStep, Completion, EndExecution, Idempotency, JudgeExecution, JudgeStep,
-    Rebaseline, RecordEvent, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace, Signal,
-    StartExecution, StartStep, TendIncident,
+    Outcome, Rebaseline, RecordEvent, RecordExecution, RecordSpans, RecordedStep, Request, SettleTrace,
+    Signal, StartExecution, StartStep, TendIncident,
 };
 use crate::routing::{Audience, Channel};
 use crate::span::{Span, SpanEnd, TraceSpans};
@@ -278,6 +278,15 @@ pub const fn key(scope: u8, body: u8) -> Idempotency {
 #[must_use]
 pub fn request(received_at: Timestamp, command: impl IntoCommand) -> Request {
     Request { command: command.into_command(), idempotency: None, received_at }
+}
+
+/// Returns what every answer to the same request says: what a step was compared with is for the first one alone.
+#[must_use]
+pub fn as_repeated(mut outcome: Outcome) -> Outcome {
+    if let Outcome::StepEnded(ended) = &mut outcome {
+        ended.compared_with = None;
+    }
+    outcome
 }
 
 /// What is a command, so that tests need not name its variant.

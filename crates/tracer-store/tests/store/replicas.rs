@@ -13,7 +13,8 @@ use tracer_core::record::{Answer, Command, Outcome, Request};
 use tracer_core::repository::{Repository, RepositoryError};
 use tracer_core::routing::{Alerting, Audience};
 use tracer_core::test_util::fixtures::{
-    IntoCommand, channel, complete, completed, end, key, recorded, start, step, step_name, whole, workflow,
+    IntoCommand, as_repeated, channel, complete, completed, end, key, recorded, start, step, step_name,
+    whole, workflow,
 };
 use tracer_store::test_util::postgres::{PrivateServer, TestDatabase};
 use tracer_store::{Location, StoreConfig};
@@ -38,8 +39,9 @@ async fn try_send(store: &dyn Repository, command: impl IntoCommand) -> Result<A
 fn agreed(answers: Vec<Answer>) -> Outcome {
     let fresh = answers.iter().filter(|answer| answer.fresh).count();
     assert_eq!(fresh, 1, "of {} answers", answers.len());
-    let first = answers.first().expect("an answer").outcome.clone();
-    assert!(answers.iter().all(|answer| answer.outcome == first), "{answers:#?}");
+    let told: Vec<Outcome> = answers.into_iter().map(|answer| as_repeated(answer.outcome)).collect();
+    let first = told.first().expect("an answer").clone();
+    assert!(told.iter().all(|outcome| *outcome == first), "{told:#?}");
     first
 }
 

@@ -27,7 +27,7 @@ use crate::routing::{Alerting, Audience, Channel, QuietHours};
 use crate::step::Step;
 use crate::test_util::FakeClock;
 use crate::test_util::fixtures::{
-    self, IntoCommand, channel, completed, end, request, start, step, whole, workflow,
+    self, IntoCommand, as_repeated, channel, completed, end, request, start, step, whole, workflow,
 };
 use crate::time::{Micros, Timestamp};
 
@@ -355,9 +355,9 @@ fn channels() -> Vec<Channel> {
     vec![people, channel("state", Audience::State), channel("action", Audience::Action), night]
 }
 
-/// Returns the ended step that an outcome shows.
+/// Returns the ended step that an outcome shows, as every answer to the same request does.
 pub(super) fn step_ended(outcome: Outcome) -> StepEnded {
-    let Outcome::StepEnded(ended) = outcome else { panic!("no ended step: {outcome:?}") };
+    let Outcome::StepEnded(ended) = as_repeated(outcome) else { panic!("no ended step") };
     ended
 }
 
