@@ -7,8 +7,13 @@
 set -eu
 
 # As the image's own scripts are run: POSTGRES_USER owns what the service will make.
-psql -v ON_ERROR_STOP=1 -v password="${GRAFANA_DB_PASSWORD:-grafana}" -v database="$POSTGRES_DB" \
+#
+# The password comes by the environment: anybody may read what stands on a command line.
+GRAFANA_DB_PASSWORD="${GRAFANA_DB_PASSWORD:-grafana}"
+export GRAFANA_DB_PASSWORD
+psql -v ON_ERROR_STOP=1 -v database="$POSTGRES_DB" \
     -U "$POSTGRES_USER" -d "$POSTGRES_DB" <<'SQL'
+\getenv password GRAFANA_DB_PASSWORD
 CREATE ROLE grafana LOGIN CONNECTION LIMIT 10 PASSWORD :'password';
 ALTER ROLE grafana SET default_transaction_read_only = on;
 -- A query that somebody typed does not keep a processor busy for ever.
