@@ -15,6 +15,12 @@ const RULES: [&str; 2] = ["deploy/prometheus/rules/recording.yml", "deploy/prome
 const MADE: &str = "deploy/kubernetes/components/operator/prometheusrule.yaml";
 /// What lists the dashboards.
 const DASHBOARDS: &str = "dashboards/kustomization.yaml";
+/// How each kind of Prometheus calls what it scrapes, which must be as the rules do: `up{job="tracer"}`.
+const JOBS: [(&str, &str); 2] = [
+    ("deploy/kubernetes/overlays/prometheus/scrape.yml", "\n  - job_name: tracer\n"),
+    // The label that every resource has by base/kustomization.yaml.
+    ("deploy/kubernetes/components/operator/servicemonitor.yaml", "\n  jobLabel: app.kubernetes.io/name\n"),
+];
 
 const HEAD: &str = "\
 # Made by `cargo xtask kubernetes` from the files in deploy/prometheus/rules: change those.
@@ -46,6 +52,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<String> {
     let unlisted =
         dashboards.filter(|name| name.ends_with(".json") && !listed.contains(&format!("[{name}]")));
     wrong.extend(unlisted.map(|name| format!("{DASHBOARDS}: does not list {name}")));
+    let called_otherwise =
+        JOBS.iter().filter(|(path, job)| !text(sources, path).is_some_and(|text| text.contains(job)));
+    wrong.extend(called_otherwise.map(|(path, _)| format!("{path}: its job must be called tracer")));
     wrong
 }
 
@@ -89,9 +98,23 @@ mod tests {
         let rule = prometheus_rule(&sources).unwrap();
         let groups = "    - name: a\n      rules: []\n\n    # b\n    - name: b\n\n    - name: c\n";
         assert_eq!(rule.strip_prefix(HEAD), Some(groups));
+        sources.extend(JOBS.map(|(path, job)| source(path, job)));
         assert_eq!(check(&sources).len(), 1);
         sources.push(source(MADE, &rule));
         assert_eq!(check(&sources), [""; 0]);
+    }
+
+    #[test]
+    fn a_job_of_another_name_is_told_of() {
+        let [(scrape, job), (monitor, label)] = JOBS;
+        let sources = [
+            source(scrape, &job.replace("tracer", "kubernetes-pods")),
+            source(monitor, &label.replace("jobLabel", "# jobLabel")),
+        ];
+        let wrong = check(&sources);
+        for path in [scrape, monitor] {
+            assert!(wrong.contains(&format!("{path}: its job must be called tracer")), "{wrong:?}");
+        }
     }
 
     #[test]
