@@ -84,3 +84,49 @@ fn the_settings_that_are_deployed_are_settings() {
         Settings::load(&sources).unwrap_or_else(|error| panic!("{folder}: {error}"));
     }
 }
+
+#[test]
+fn links_of_compose_are_those_of_its_file_unless_the_environment_says_otherwise() {
+    let text = read("deploy/compose/tracer/tracer.toml");
+    let links = |env: &[(&str, &str)]| {
+        let alerts = load(&text, env, &[]).unwrap().alerts;
+        (alerts.dashboard_url, alerts.execution_url)
+    };
+    let (dashboard, execution) = (
+        "http://localhost:3000/d/tracer-workflow?var-workflow={workflow}",
+        "http://localhost:8000/workflows/{execution}",
+    );
+    assert_eq!(links(&[]), (dashboard.to_owned(), execution.to_owned()));
+    let other = [("TRACER_ALERTS_EXECUTION_URL", "https://t.example.com/workflows/{execution}")];
+    assert_eq!(links(&other), (dashboard.to_owned(), other[0].1.to_owned()));
+    // An empty one is one that is set: Compose must not hand on what nobody has set.
+    assert_eq!(links(&[("TRACER_ALERTS_DASHBOARD_URL", "")]), (String::new(), execution.to_owned()));
+}
+
+#[test]
+fn what_compose_reads_of_its_environment_is_in_the_example() {
+    let (compose, example) = (read("compose.yaml"), read(".env.example"));
+    // ${NAME:-default}, and NAME: without a value, which is handed on.
+    let substituted = compose.split("${").skip(1).map(|rest| rest.split_once('}').unwrap().0);
+    let lines = compose.lines().map(str::trim);
+    let handed_on = lines.filter_map(|line| line.strip_suffix(':')).filter(|name| is_variable(name));
+    let mut names: Vec<&str> = Vec::new();
+    for one in substituted {
+        // docker-compose 1.29 ends a default at its last brace, Compose 2 at the first that is nobody's.
+        assert!(!one.contains('{'), "a brace within ${{{one}}}: put the default elsewhere");
+        names.push(one.split(':').next().unwrap());
+    }
+    names.extend(handed_on);
+    assert!(names.len() > 15 && names.contains(&"TRACER_ALERTS_DASHBOARD_URL"), "{names:?}");
+    for name in names {
+        assert!(example.contains(&format!("\n#{name}=")), ".env.example does not list {name}");
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+}
