@@ -29,11 +29,11 @@ fn now() -> Vec<Panel> {
         stat("Critical incidents", Unit::Count, "Incidents that fire and are CRITICAL.", NO_STORE)
             .size(6, 4)
             .steps(NONE_IS_GOOD)
-            .ask(range("", "sum(max by (kind) (tracer_incidents_firing{severity=\"CRITICAL\"}))")),
+            .ask(instant("", "sum(max by (kind) (tracer_incidents_firing{severity=\"CRITICAL\"}))")),
         stat("Warnings", Unit::Count, "Incidents that fire and are a WARNING.", NO_STORE)
             .size(6, 4)
             .steps(FEW_IS_GOOD)
-            .ask(range("", "sum(max by (kind) (tracer_incidents_firing{severity=\"WARNING\"}))")),
+            .ask(instant("", "sum(max by (kind) (tracer_incidents_firing{severity=\"WARNING\"}))")),
         stat(
             "Waiting to be told",
             Unit::Count,
@@ -42,7 +42,7 @@ fn now() -> Vec<Panel> {
         )
         .size(6, 4)
         .steps(FEW_IS_GOOD)
-        .ask(range("", "sum(max by (channel) (tracer_outbox_pending))")),
+        .ask(instant("", "sum(max by (channel) (tracer_outbox_pending))")),
         stat(
             "Longest wait",
             Unit::Seconds,
@@ -51,7 +51,7 @@ fn now() -> Vec<Panel> {
         )
         .size(6, 4)
         .steps(WAITING)
-        .ask(range("", "max(tracer_outbox_oldest_seconds)")),
+        .ask(instant("", "max(tracer_outbox_oldest_seconds)")),
     ]
 }
 

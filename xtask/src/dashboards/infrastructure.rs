@@ -8,6 +8,9 @@ use super::style::{FULL, NONE_IS_GOOD, ONE_IS_GOOD, PLAIN, Unit};
 const NOT_UP: Empty = Empty::Until("No replica is up");
 const NO_EXPORTER: Empty = Empty::Maybe("No postgres_exporter: the embedded store has none");
 
+/// The jobs of deploy/prometheus/prometheus.yml: a Prometheus may scrape much else.
+const OURS: &str = "job=~\"tracer|postgres|prometheus|alertmanager\"";
+
 /// Returns it.
 pub(super) fn board() -> Board {
     Board::new(
@@ -27,12 +30,12 @@ fn targets() -> Vec<Panel> {
         stat(
             "Targets",
             Unit::YesNo,
-            "Whether Prometheus reaches each of them.",
+            "Whether Prometheus reaches each of them, by the jobs that ship.",
             Empty::Until("Prometheus has no targets"),
         )
         .size(12, 5)
         .steps(ONE_IS_GOOD)
-        .ask(range("{{job}} {{instance}}", "min by (job, instance) (up)")),
+        .ask(instant("{{job}} {{instance}}", format!("min by (job, instance) (up{{{OURS}}})"))),
         graph(
             "Time to scrape",
             Unit::Seconds,
@@ -40,7 +43,10 @@ fn targets() -> Vec<Panel> {
             Empty::Until("Prometheus has no targets"),
         )
         .size(12, 5)
-        .ask(range("{{job}} {{instance}}", "max by (job, instance) (scrape_duration_seconds)")),
+        .ask(range(
+            "{{job}} {{instance}}",
+            format!("max by (job, instance) (scrape_duration_seconds{{{OURS}}})"),
+        )),
     ]
 }
 
@@ -64,7 +70,10 @@ fn processes() -> Vec<Panel> {
             .size(8, 6)
             .ask(range("{{instance}}", "max by (instance) (process_threads{job=\"tracer\"})")),
         stat("Up since", Unit::Seconds, "How long each replica has been running.", NOT_UP).size(8, 6).ask(
-            range("{{instance}}", "time() - max by (instance) (process_start_time_seconds{job=\"tracer\"})"),
+            instant(
+                "{{instance}}",
+                "time() - max by (instance) (process_start_time_seconds{job=\"tracer\"})",
+            ),
         ),
         graph("Virtual memory", Unit::Bytes, "Of each replica: address space, mostly untouched.", NOT_UP)
             .size(8, 6)
@@ -77,7 +86,7 @@ fn database() -> Vec<Panel> {
         stat("PostgreSQL answers", Unit::YesNo, "As its exporter says.", NO_EXPORTER)
             .size(6, 4)
             .steps(ONE_IS_GOOD)
-            .ask(range("", "min(pg_up)")),
+            .ask(instant("", "min(pg_up{job=\"postgres\"})")),
         stat(
             "Connections",
             Unit::Share,
@@ -87,7 +96,7 @@ fn database() -> Vec<Panel> {
         .size(6, 4)
         .steps(FULL)
         .most(1.0)
-        .ask(range("", "sum(pg_stat_activity_count) / max(pg_settings_max_connections)")),
+        .ask(instant("", "sum(pg_stat_activity_count{job=\"postgres\"}) / max(pg_settings_max_connections{job=\"postgres\"})")),
         stat(
             "Read from memory",
             Unit::Share,
@@ -96,27 +105,28 @@ fn database() -> Vec<Panel> {
         )
         .size(6, 4)
         .most(1.0)
-        .ask(range(
+        .ask(instant(
             "",
-            "sum(rate(pg_stat_database_blks_hit[5m])) \
-             / (sum(rate(pg_stat_database_blks_hit[5m])) + sum(rate(pg_stat_database_blks_read[5m])))",
+            "sum(rate(pg_stat_database_blks_hit{job=\"postgres\"}[5m])) \
+             / (sum(rate(pg_stat_database_blks_hit{job=\"postgres\"}[5m])) \
+             + sum(rate(pg_stat_database_blks_read{job=\"postgres\"}[5m])) > 0)",
         )),
         stat("Size", Unit::Bytes, "Of all databases of the server.", NO_EXPORTER)
             .size(6, 4)
-            .ask(range("", "sum(pg_database_size_bytes)")),
+            .ask(instant("", "sum(pg_database_size_bytes{job=\"postgres\"})")),
         graph("Transactions", Unit::PerSecond, "Committed and rolled back.", NO_EXPORTER)
             .size(8, 8)
-            .ask(range("committed", "sum(rate(pg_stat_database_xact_commit[$__rate_interval]))"))
-            .ask(range("rolled back", "sum(rate(pg_stat_database_xact_rollback[$__rate_interval]))")),
+            .ask(range("committed", "sum(rate(pg_stat_database_xact_commit{job=\"postgres\"}[$__rate_interval]))"))
+            .ask(range("rolled back", "sum(rate(pg_stat_database_xact_rollback{job=\"postgres\"}[$__rate_interval]))")),
         areas("Connections by state", Unit::Count, "What sessions do: active, idle, or idle within a transaction.", NO_EXPORTER)
             .size(8, 8)
-            .ask(range("{{state}}", "sum by (state) (pg_stat_activity_count)")),
+            .ask(range("{{state}}", "sum by (state) (pg_stat_activity_count{job=\"postgres\"})")),
         graph("Rows", Unit::PerSecond, "Rows written and read by index.", NO_EXPORTER)
             .size(8, 8)
-            .ask(range("inserted", "sum(rate(pg_stat_database_tup_inserted[$__rate_interval]))"))
-            .ask(range("updated", "sum(rate(pg_stat_database_tup_updated[$__rate_interval]))"))
-            .ask(range("deleted", "sum(rate(pg_stat_database_tup_deleted[$__rate_interval]))"))
-            .ask(range("fetched", "sum(rate(pg_stat_database_tup_fetched[$__rate_interval]))")),
+            .ask(range("inserted", "sum(rate(pg_stat_database_tup_inserted{job=\"postgres\"}[$__rate_interval]))"))
+            .ask(range("updated", "sum(rate(pg_stat_database_tup_updated{job=\"postgres\"}[$__rate_interval]))"))
+            .ask(range("deleted", "sum(rate(pg_stat_database_tup_deleted{job=\"postgres\"}[$__rate_interval]))"))
+            .ask(range("fetched", "sum(rate(pg_stat_database_tup_fetched{job=\"postgres\"}[$__rate_interval]))")),
     ]
 }
 
@@ -129,10 +139,10 @@ fn costs() -> Vec<Panel> {
             NO_EXPORTER,
         )
         .size(8, 8)
-        .ask(range("{{state}}", "max by (state) (pg_stat_activity_max_tx_duration)")),
+        .ask(range("{{state}}", "max by (state) (pg_stat_activity_max_tx_duration{job=\"postgres\"})")),
         graph("Locks", Unit::Count, "Held, by mode.", NO_EXPORTER)
             .size(8, 8)
-            .ask(range("{{mode}}", "sum by (mode) (pg_locks_count) > 0")),
+            .ask(range("{{mode}}", "sum by (mode) (pg_locks_count{job=\"postgres\"}) > 0")),
         graph(
             "Deadlocks and conflicts",
             Unit::Count,
@@ -141,12 +151,12 @@ fn costs() -> Vec<Panel> {
         )
         .size(8, 8)
         .steps(NONE_IS_GOOD)
-        .ask(range("deadlocks", "sum(increase(pg_stat_database_deadlocks[10m]))"))
-        .ask(range("conflicts", "sum(increase(pg_stat_database_conflicts[10m]))")),
+        .ask(range("deadlocks", "sum(increase(pg_stat_database_deadlocks{job=\"postgres\"}[10m]))"))
+        .ask(range("conflicts", "sum(increase(pg_stat_database_conflicts{job=\"postgres\"}[10m]))")),
         bars("Databases by size", Unit::Bytes, "On disk, with indexes.", NO_EXPORTER)
-            .ask(instant("{{datname}}", "sort_desc(max by (datname) (pg_database_size_bytes))")),
+            .ask(instant("{{datname}}", "sort_desc(max by (datname) (pg_database_size_bytes{job=\"postgres\"}))")),
         graph("Temporary files", Unit::BytesPerSecond, "Written because work_mem did not do.", NO_EXPORTER)
-            .ask(range("{{datname}}", "sum by (datname) (rate(pg_stat_database_temp_bytes[$__rate_interval]))")),
+            .ask(range("{{datname}}", "sum by (datname) (rate(pg_stat_database_temp_bytes{job=\"postgres\"}[$__rate_interval]))")),
         table(
             "Largest tables",
             Unit::OfColumns,

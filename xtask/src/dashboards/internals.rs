@@ -115,7 +115,7 @@ fn store() -> Vec<Panel> {
         )
         .size(6, 8)
         .steps(super::style::ONE_IS_GOOD)
-        .ask(range("{{instance}}", "min by (instance) (tracer_store_up)")),
+        .ask(instant("{{instance}}", "min by (instance) (tracer_store_up)")),
         areas(
             "Connections",
             Unit::Count,
@@ -240,7 +240,7 @@ fn rest() -> Vec<Panel> {
             NOT_UP,
         )
         .size(6, 5)
-        .ask(range("{{kind}}", "max by (kind) (tracer_label_overflow)")),
+        .ask(instant("{{kind}}", "max by (kind) (tracer_label_overflow)")),
         table("Versions", Unit::OfColumns, "What runs where; two versions at once are a deployment under way.", NOT_UP)
             .size(12, 5)
             .ask(instant("", "max by (instance, version) (tracer_build_info)"))

@@ -8,7 +8,7 @@ use super::shared::{firing_alerts, incident_list, over_time};
 use super::style::{BUDGET, Colour};
 use super::style::{FACTORS, FAILURES, FEW_IS_GOOD, FULL, NONE_IS_GOOD, ONE_IS_GOOD, PLAIN, Unit};
 
-const NO_ENDS: Empty = Empty::Until("No execution has ended yet");
+const NO_ENDS: Empty = Empty::Until("No execution has ended lately");
 
 /// Returns it.
 pub(super) fn board() -> Board {
@@ -30,7 +30,7 @@ fn now() -> Vec<super::panel::Panel> {
     vec![
         stat("Executions", Unit::PerMinute, "Executions that ended per minute, over the last five.", NO_ENDS)
             .size(3, 4)
-            .ask(range("", "sum(workflow:executions:rate5m) * 60")),
+            .ask(instant("", "sum(workflow:executions:rate5m) * 60")),
         stat(
             "Failures",
             Unit::Share,
@@ -39,10 +39,10 @@ fn now() -> Vec<super::panel::Panel> {
         )
         .size(3, 4)
         .steps(FAILURES)
-        .ask(range(
+        .ask(instant(
             "",
             "sum(workflow:executions:rate5m{status=~\"failed|timed_out\"}) \
-             / sum(workflow:executions:rate5m{status=~\"completed|failed|timed_out\"})",
+             / (sum(workflow:executions:rate5m{status=~\"completed|failed|timed_out\"}) > 0)",
         )),
         stat(
             "Active executions",
@@ -51,7 +51,7 @@ fn now() -> Vec<super::panel::Panel> {
             Empty::Until("The store does not answer"),
         )
         .size(3, 4)
-        .ask(range("", "sum(max by (workflow_name) (active_workflows)) or max(tracer_store_up == 1) * 0"))
+        .ask(instant("", "sum(max by (workflow_name) (active_workflows)) or max(tracer_store_up == 1) * 0"))
         .link("Workflows that run", &link::board("tracer-workflow")),
         stat(
             "Bottlenecks",
@@ -61,7 +61,7 @@ fn now() -> Vec<super::panel::Panel> {
         )
         .size(3, 4)
         .steps(&[(None, Colour::Good), (Some(1.0), Colour::Warning)])
-        .ask(instant("", "sum(increase(bottlenecks_total[$__range]))")),
+        .ask(instant("", "round(sum(increase(bottlenecks_total[$__range])))")),
         stat(
             "Incidents firing",
             Unit::Count,
@@ -70,17 +70,17 @@ fn now() -> Vec<super::panel::Panel> {
         )
         .size(3, 4)
         .steps(FEW_IS_GOOD)
-        .ask(range("", "sum(max by (kind, severity) (tracer_incidents_firing))"))
+        .ask(instant("", "sum(max by (kind, severity) (tracer_incidents_firing))"))
         .link("Alerts and delivery", &link::board("tracer-alerts")),
         stat(
             "Least error budget",
             Unit::Share,
             "What is left of the error budget of the SLO that is worst off: 100 % is untouched, below 0 it is overspent.",
-            Empty::Maybe("No SLO is set ([[slo]]), or none has seen an execution"),
+            Empty::Maybe("No SLO is set ([[slo]]), none has seen an execution, or nobody answers"),
         )
         .size(3, 4)
         .steps(BUDGET)
-        .ask(range("", "min(slo:error_budget_remaining:ratio)"))
+        .ask(instant("", "min(slo:error_budget_remaining:ratio)"))
         .link("SLO", &link::board("tracer-slo")),
         stat(
             "Replicas up",
@@ -90,7 +90,7 @@ fn now() -> Vec<super::panel::Panel> {
         )
         .size(3, 4)
         .steps(ONE_IS_GOOD)
-        .ask(range("", "sum(up{job=\"tracer\"})"))
+        .ask(instant("", "sum(up{job=\"tracer\"})"))
         .link("Infrastructure", &link::board("tracer-infrastructure")),
         stat(
             "Store answers",
@@ -100,7 +100,7 @@ fn now() -> Vec<super::panel::Panel> {
         )
         .size(3, 4)
         .steps(ONE_IS_GOOD)
-        .ask(range("", "min(tracer_store_up)"))
+        .ask(instant("", "min(tracer_store_up)"))
         .link("Service internals", &link::board("tracer-internals")),
     ]
 }
@@ -174,7 +174,8 @@ fn workflows() -> super::panel::Panel {
         &[],
     )
     .sorted("Executions / min")
-    .column("Executions / min", Unit::Count, PLAIN)
+    .column("Executions / min", Unit::PerMinute, PLAIN)
+    .column("Active", Unit::Count, PLAIN)
     .column("Failures, 1 h", Unit::Share, FAILURES)
     .column("p50", Unit::Seconds, PLAIN)
     .column("p95", Unit::Seconds, PLAIN)
@@ -206,7 +207,7 @@ fn bottlenecks() -> Vec<super::panel::Panel> {
         .ask(instant(
             "{{workflow_name}} / {{step_name}}",
             "topk(10, sum by (workflow_name, step_name) (rate(step_duration_seconds_sum[5m])) \
-             / sum by (workflow_name, step_name) (rate(step_duration_seconds_count[5m])) \
+             / (sum by (workflow_name, step_name) (rate(step_duration_seconds_count[5m])) > 0) \
              / max by (workflow_name, step_name) (step_baseline_seconds))",
         ))
         .link("This workflow", &link::workflow("__field.labels.workflow_name")),
@@ -220,11 +221,15 @@ fn bottlenecks() -> Vec<super::panel::Panel> {
         graph(
             "Stuck, stalled and lastingly slower",
             Unit::Count,
-            "Verdicts on what still ran, by kind, and steps that became slower for good, in ten minutes.",
-            Empty::Maybe("Nothing was stuck or stalled, and no step became slower for good"),
+            "Incidents of these kinds that fire, as the database says. How often each was found stands in the list below; which step it was, on the workflow's own dashboard.",
+            Empty::Until("The store does not answer"),
         )
-        .ask(range("{{kind}}", "sum by (kind) (increase(tracer_in_flight_bottlenecks_total[10m]))"))
-        .ask(range("regression", "sum(increase(tracer_regressions_total[10m]))")),
+        .steps(NONE_IS_GOOD)
+        .ask(range(
+            "{{kind}}",
+            "sum by (kind) (max by (kind, severity) \
+             (tracer_incidents_firing{kind=~\"stuck_step|stalled_execution|regression\"}))",
+        )),
     ]
 }
 

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::query::Query;
-use super::style::{self, Steps, Unit};
+use super::style::{self, Colour, Steps, Unit};
 
 /// Whether a panel may be empty although all is well, and what it says then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +119,10 @@ impl Panel {
         }
     }
 
-    /// Asks one thing more.
+    /// Asks one thing more. What has no time axis asks at the end of the time shown, however it is asked: the last value
+    /// of a range is as old as the outage that ended it.
     pub(crate) fn ask(mut self, query: Query) -> Self {
-        self.queries.push(query);
+        self.queries.push(if self.kind.is_over_time() { query } else { query.at_the_end() });
         self
     }
 
@@ -151,7 +152,10 @@ impl Panel {
 
     /// Shows a column of a table in a unit of its own.
     pub(crate) fn column(mut self, name: &str, unit: Unit, steps: Steps) -> Self {
-        let mut properties = vec![json!({"id": "unit", "value": unit.id()})];
+        let mut properties = vec![json!({"id": "unit", "value": number_of(unit)})];
+        if unit == Unit::Count {
+            properties.push(json!({"id": "decimals", "value": 0}));
+        }
         if steps != style::PLAIN {
             properties.push(json!({"id": "thresholds", "value": style::thresholds(steps)}));
             properties.push(json!({"id": "custom.cellOptions", "value": {"type": "color-text"}}));
@@ -220,17 +224,22 @@ impl Panel {
 
     fn defaults(&self) -> Value {
         let mut defaults = json!({
-            "unit": self.unit.id(),
+            "unit": if self.kind.is_over_time() { self.unit.id() } else { number_of(self.unit) },
             "noValue": self.empty.says(),
             "color": self.kind.colour(),
             "thresholds": style::thresholds(self.steps),
             "links": self.links,
+            "mappings": self.kind.mappings(self.empty),
             "custom": self.kind.custom(self.steps),
         });
         if let Some(defaults) = defaults.as_object_mut() {
             // A bar begins at nothing. A line may go below: a budget can be overspent.
             if self.unit == Unit::Share && self.kind == Kind::Bars {
                 defaults.insert("min".to_owned(), json!(0));
+            }
+            // Prometheus extrapolates: three of something may be 3.2.
+            if self.unit == Unit::Count && !self.kind.is_over_time() {
+                defaults.insert("decimals".to_owned(), json!(0));
             }
             if let Some(most) = self.most {
                 defaults.insert("max".to_owned(), json!(most));
@@ -246,7 +255,32 @@ impl Panel {
     }
 }
 
+/// Returns Grafana's name of a unit where a number stands by itself: a count is written out there, not `1 K`.
+const fn number_of(unit: Unit) -> &'static str {
+    if matches!(unit, Unit::Count) { "locale" } else { unit.id() }
+}
+
 impl Kind {
+    /// Returns whether it has a time axis; what has none says how things are at the end of the time shown.
+    const fn is_over_time(self) -> bool {
+        match self {
+            Self::Graph { .. } | Self::Heatmap => true,
+            Self::Stat | Self::Bars | Self::Table => false,
+        }
+    }
+
+    /// Returns what is shown in place of no number. Without it Grafana gives what is absent the colour of the smallest
+    /// number, which is mostly green, and a share of nothing is `NaN`.
+    fn mappings(self, empty: Empty) -> Value {
+        let (which, shown) = match self {
+            Self::Graph { .. } | Self::Heatmap => return json!([]),
+            Self::Stat | Self::Bars => ("null+nan", empty.says()),
+            Self::Table => ("nan", "–"),
+        };
+        let result = json!({"text": shown, "color": Colour::Reference.id(), "index": 0});
+        json!([{"type": "special", "options": {"match": which, "result": result}}])
+    }
+
     const fn id(self) -> &'static str {
         match self {
             Self::Graph { .. } => "timeseries",
@@ -293,7 +327,7 @@ impl Kind {
             Self::Stat => json!({
                 "reduceOptions": last,
                 "colorMode": "value",
-                "graphMode": "area",
+                "graphMode": "none",
                 "justifyMode": "auto",
                 "textMode": "auto",
                 "wideLayout": true,
@@ -316,5 +350,51 @@ impl Kind {
                 "legend": {"show": true},
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::query::{instant, range};
+    use super::*;
+
+    const NONE: Empty = Empty::Until("Nobody answers");
+
+    fn shown(panel: Panel) -> Value {
+        panel.ask(range("", "up")).ask(instant("", "up")).json(1, (0, 0))
+    }
+
+    #[test]
+    fn what_has_no_time_axis_asks_how_things_are_now() {
+        let instants = |panel: Panel| {
+            let panel = shown(panel);
+            ["/targets/0/instant", "/targets/1/instant"].map(|at| panel.pointer(at) == Some(&json!(true)))
+        };
+        for kind in [stat, bars, table] {
+            assert_eq!(instants(kind("Up", Unit::Count, "Who is", NONE)), [true, true]);
+        }
+        for kind in [graph, areas] {
+            assert_eq!(instants(kind("Up", Unit::Count, "Who is", NONE)), [false, true]);
+        }
+    }
+
+    #[test]
+    fn what_is_absent_or_no_number_is_said_in_no_colour_of_health() {
+        let options =
+            |panel: Panel| shown(panel).pointer("/fieldConfig/defaults/mappings/0/options").cloned();
+        let said = json!({
+            "match": "null+nan",
+            "result": {"text": "Nobody answers", "color": "#8e8e8e", "index": 0},
+        });
+        assert_eq!(options(stat("Up", Unit::Count, "Who is", NONE)), Some(said));
+        assert_eq!(options(graph("Up", Unit::Count, "Who is", NONE)), None);
+    }
+
+    #[test]
+    fn a_count_that_stands_by_itself_is_whole() {
+        let decimals =
+            |unit| shown(stat("Up", unit, "Who is", NONE)).pointer("/fieldConfig/defaults/decimals").cloned();
+        assert_eq!(decimals(Unit::Count), Some(json!(0)));
+        assert_eq!(decimals(Unit::Seconds), None);
     }
 }

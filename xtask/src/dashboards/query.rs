@@ -48,6 +48,14 @@ pub(crate) fn instant(legend: &str, expr: impl Into<String>) -> Query {
 }
 
 impl Query {
+    /// Returns the query at the end of the time shown in place of over it.
+    pub(crate) fn at_the_end(self) -> Self {
+        match self {
+            Self::Range { expr, legend } => Self::Instant { expr, legend },
+            Self::Instant { .. } | Self::Buckets { .. } | Self::Sql(_) | Self::Traces { .. } => self,
+        }
+    }
+
     /// Returns what series are called, where the query says so.
     pub(crate) fn legend(&self) -> Option<&str> {
         match self {

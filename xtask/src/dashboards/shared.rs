@@ -22,11 +22,11 @@ pub(super) fn firing_alerts() -> Panel {
     table(
         "Alerts of Prometheus",
         Unit::OfColumns,
-        "Rules that fire, or will if it lasts (pending). What to do stands in the runbook of each.",
+        "Rules of Tracer (service=tracer) that fire, or will if it lasts (pending). What to do stands in the runbook of each.",
         Empty::Maybe("No alert fires"),
     )
     .size(12, 8)
-    .ask(instant("", "ALERTS"))
+    .ask(instant("", "ALERTS{service=\"tracer\"}"))
     .joined(
         &[
             ("alertname", "Alert"),
@@ -41,23 +41,25 @@ pub(super) fn firing_alerts() -> Panel {
     )
 }
 
-/// Returns the latest incidents that a condition of SQL selects, the newest first.
+/// Returns the incidents that fire and those of the time shown, of which a condition of SQL selects: what fires first,
+/// then the newest.
 pub(super) fn incident_list(title: &'static str, condition: &str, rows: u32) -> Panel {
-    // An incident is named by its own id, which begins with the moment of its opening.
+    // An incident is named by its own id, which begins with the moment of its opening. `last_seen_at` stays where it is
+    // while a step is stuck, an SLO burns or an alert fires: what fires is shown whenever it was seen.
     let sql = format!(
         "SELECT first_seen_at AS \"Since\", \
          CASE severity WHEN 2 THEN 'CRITICAL' ELSE 'WARNING' END AS \"Severity\", \
          kind AS \"Kind\", workflow_name AS \"Workflow\", step_name AS \"Step\", state AS \"State\", \
          occurrences AS \"Findings\", resolved_at AS \"Resolved\", \
          'inc_' || replace(incident_id::text, '-', '') AS \"Incident\" \
-         FROM incidents WHERE $__timeFilter(last_seen_at){condition} \
-         ORDER BY incident_id DESC LIMIT {rows}"
+         FROM incidents WHERE (state = 'firing' OR $__timeFilter(last_seen_at)){condition} \
+         ORDER BY (state = 'firing') DESC, incident_id DESC LIMIT {rows}"
     );
     table(
         title,
         Unit::OfColumns,
-        "Incidents last seen in the time shown, the newest first, from PostgreSQL: over the embedded store this stays empty, and GET /incidents has them.",
-        Empty::Maybe("No incident in this time, or no PostgreSQL"),
+        "Incidents that fire, whenever they began, then those last seen in the time shown, the newest first. From PostgreSQL: over the embedded store this stays empty, and GET /incidents has them.",
+        Empty::Maybe("Nothing fires and nothing was found in this time, or no PostgreSQL"),
     )
     .ask(Query::Sql(sql))
     .column("Findings", Unit::Count, PLAIN)

@@ -14,8 +14,8 @@ const STEPS: &str = "workflow_name=\"$workflow\", step_name=~\"$step\"";
 /// Traces that the table of the slowest executions is taken from.
 const TRACES: u32 = 200;
 
-const NO_ENDS: Empty = Empty::Until("No execution of this workflow has ended yet");
-const NO_STEPS: Empty = Empty::Until("No step of this workflow has ended yet");
+const NO_ENDS: Empty = Empty::Until("No execution of this workflow has ended lately");
+const NO_STEPS: Empty = Empty::Until("No step of this workflow has ended lately");
 const OF_INCIDENTS: &str = " AND workflow_name = '${workflow}'";
 
 /// Returns it.
@@ -46,7 +46,7 @@ pub(super) fn board() -> Board {
 fn executions() -> Vec<Panel> {
     vec![
         stat("Executions", Unit::PerMinute, "Executions that ended per minute, over the last five.", NO_ENDS)
-            .ask(range("", format!("sum(workflow:executions:rate5m{{{WORKFLOW}}}) * 60"))),
+            .ask(instant("", format!("sum(workflow:executions:rate5m{{{WORKFLOW}}}) * 60"))),
         stat(
             "Failures",
             Unit::Share,
@@ -54,21 +54,21 @@ fn executions() -> Vec<Panel> {
             NO_ENDS,
         )
         .steps(FAILURES)
-        .ask(range("", format!("max(workflow:error_ratio:rate1h{{{WORKFLOW}}})"))),
+        .ask(instant("", format!("max(workflow:error_ratio:rate1h{{{WORKFLOW}}})"))),
         stat("Median", Unit::Seconds, "Half of the executions of the last five minutes took less.", NO_ENDS)
-            .ask(range("", format!("max(workflow:duration_seconds:p50{{{WORKFLOW}}})"))),
+            .ask(instant("", format!("max(workflow:duration_seconds:p50{{{WORKFLOW}}})"))),
         stat("p95", Unit::Seconds, "One execution in twenty of the last five minutes took longer.", NO_ENDS)
-            .ask(range("", format!("max(workflow:duration_seconds:p95{{{WORKFLOW}}})"))),
+            .ask(instant("", format!("max(workflow:duration_seconds:p95{{{WORKFLOW}}})"))),
         stat(
             "Active",
             Unit::Count,
             "Executions of it that run now, as the database says.",
             Empty::Until("The store does not answer"),
         )
-        .ask(range("", format!("max(active_workflows{{{WORKFLOW}}}) or max(tracer_store_up == 1) * 0"))),
+        .ask(instant("", format!("max(active_workflows{{{WORKFLOW}}}) or max(tracer_store_up == 1) * 0"))),
         stat("Bottlenecks", Unit::Count, "Steps slower than their history allows, in the time shown.", NO_STEPS)
             .steps(FEW_IS_GOOD)
-            .ask(instant("", format!("sum(increase(bottlenecks_total{{{WORKFLOW}}}[$__range]))"))),
+            .ask(instant("", format!("round(sum(increase(bottlenecks_total{{{WORKFLOW}}}[$__range])))"))),
         ["p50", "p95", "p99"].into_iter().fold(
             graph(
                 "Duration",
@@ -96,7 +96,7 @@ fn executions() -> Vec<Panel> {
 fn average(time: &str) -> String {
     format!(
         "sum by (step_name) (rate(step_duration_seconds_sum{{{STEPS}}}[{time}])) \
-         / sum by (step_name) (rate(step_duration_seconds_count{{{STEPS}}}[{time}]))"
+         / (sum by (step_name) (rate(step_duration_seconds_count{{{STEPS}}}[{time}])) > 0)"
     )
 }
 
@@ -170,7 +170,7 @@ fn shares() -> Vec<Panel> {
             NO_STEPS,
         )
         .most(1.0)
-        .ask(instant("{{step_name}}", format!("sort_desc({each} / on () group_left {all})"))),
+        .ask(instant("{{step_name}}", format!("sort_desc({each} / on () group_left () ({all} > 0))"))),
         areas(
             "Steps that run at a time",
             Unit::Count,
@@ -205,18 +205,16 @@ fn failures() -> Vec<Panel> {
         graph(
             "Stuck, stalled and lastingly slower",
             Unit::Count,
-            "Verdicts on what still ran, and steps that became slower for good, in ten minutes.",
-            Empty::Maybe("Nothing was stuck or stalled, and no step became slower for good"),
+            "Verdicts so far: on what still ran, and on steps that became slower for good. A line that begins or rises is a new one; it falls when a replica restarts, which begins to count anew.",
+            Empty::Maybe("Since the replicas started nothing was stuck or stalled, and no step became slower for good"),
         )
         .ask(range(
             "{{kind}} {{step_name}}",
-            format!(
-                "sum by (kind, step_name) (increase(tracer_in_flight_bottlenecks_total{{{WORKFLOW}}}[10m]))"
-            ),
+            format!("sum by (kind, step_name) (tracer_in_flight_bottlenecks_total{{{WORKFLOW}}})"),
         ))
         .ask(range(
             "regression {{step_name}}",
-            format!("sum by (step_name) (increase(tracer_regressions_total{{{WORKFLOW}}}[10m]))"),
+            format!("sum by (step_name) (tracer_regressions_total{{{WORKFLOW}}})"),
         )),
     ]
 }
@@ -227,7 +225,7 @@ fn look() -> Vec<Panel> {
         table(
             "Slowest executions",
             Unit::OfColumns,
-            "Of the newest 200 executions in the time shown, the slowest first, from the service's own Jaeger API. An id leads to the trace, to the execution as JSON, and to what the service logged of it.",
+            "Of the newest 200 executions in the time shown, the slowest first, from the service's own Jaeger API. An id leads to the execution as JSON, and in Explore to its trace and to what the service logged of it: Grafana lets editors into Explore, so sign in.",
             Empty::Until("No execution of this workflow in this time"),
         )
         .ask(Query::Traces { service: "$workflow".to_owned(), limit: TRACES })
@@ -235,9 +233,9 @@ fn look() -> Vec<Panel> {
         .column_links(
             "traceID",
             &[
-                ("Trace", &link::trace(id)),
+                ("Trace (signed in, as an editor)", &link::trace(id)),
                 ("Execution", &link::execution(id)),
-                ("Logs", &link::logs(id)),
+                ("Logs (signed in, as an editor)", &link::logs(id)),
             ],
         ),
         incident_list("Incidents of this workflow", OF_INCIDENTS, 50),

@@ -110,14 +110,45 @@ fn faults_of_panel(panel: &Value, known: &Known) -> Vec<String> {
     if list(panel, "/targets").next().is_none() {
         faults.push("asks nothing".to_owned());
     }
+    let says_now = matches!(text(panel, "/type"), Some("stat" | "gauge" | "bargauge" | "table"));
     for target in list(panel, "/targets") {
         match (text(target, "/expr"), text(target, "/rawSql"), text(target, "/queryType")) {
-            (Some(query), _, _) => faults.extend(known.faults(&filled(query))),
-            (None, Some(_), _) | (None, None, Some("search")) => {}
+            (Some(query), _, _) => {
+                faults.extend(known.faults(&filled(query)));
+                let [instant, range] = ["instant", "range"].map(|way| target.get(way) == Some(&true.into()));
+                if says_now && (range || !instant) {
+                    faults.push(format!(
+                        "`{query}` must be instant: the last value of a range outlives an outage"
+                    ));
+                }
+                faults.extend(of_any_server(query));
+            }
+            (None, Some(sql), _) => faults.extend(hides_what_fires(sql)),
+            (None, None, Some("search")) => {}
             (None, None, _) => faults.push("one of its queries is empty".to_owned()),
         }
     }
     faults
+}
+
+/// Returns what is wrong with a query that asks every exporter of a shared Prometheus for PostgreSQL.
+fn of_any_server(query: &str) -> Option<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut names = query.match_indices("pg_").map(|(at, _)| query.split_at(at));
+    let (_, from) = names.find(|(before, from)| {
+        let selector = from.trim_start_matches(is_name);
+        !before.ends_with(is_name) && !selector.starts_with("{job=\"postgres\"")
+    })?;
+    let name = from.split(|c| !is_name(c)).next().unwrap_or_default();
+    Some(format!("{name} must be of job=\"postgres\": there may be other servers"))
+}
+
+/// Returns what is wrong with a list of incidents by when they were last seen: that stays where it is while a step is
+/// stuck, an SLO burns or an alert fires.
+fn hides_what_fires(sql: &str) -> Option<String> {
+    let by_time = "$__timeFilter(last_seen_at)";
+    let hides = sql.contains(by_time) && !sql.contains(&format!("(state = 'firing' OR {by_time})"));
+    hides.then(|| "its SQL hides what fires and was last seen before the time shown".to_owned())
 }
 
 /// Returns a query with something in place of its variables, so that it can be read.
@@ -187,7 +218,11 @@ mod tests {
                         "noValue": "None yet",
                         "links": [{"url": "/d/one?var-workflow=${workflow}&${__url_time_range}"}],
                     }},
-                    "targets": [{"expr": "rate(runs_total{workflow_name=\"$workflow\"}[$__rate_interval])"}],
+                    "targets": [{
+                        "expr": "rate(runs_total{workflow_name=\"$workflow\"}[$__rate_interval])",
+                        "instant": true,
+                        "range": false,
+                    }],
                 },
             ],
         })
@@ -216,6 +251,18 @@ mod tests {
             ("/panels/1/targets", json!([]), "Runs: asks nothing"),
             ("/panels/1/targets/0", json!({}), "Runs: one of its queries is empty"),
             ("/panels/1/targets/0/expr", json!("gone_total"), "Runs: no metric is called gone_total"),
+            ("/panels/1/targets/0", json!({"expr": "runs_total"}), "Runs: `runs_total` must be instant"),
+            ("/panels/1/targets/0/range", json!(true), "Runs: `rate(runs_total"),
+            (
+                "/panels/1/targets/0/expr",
+                json!("pg_up{job=\"postgres\"} + pg_up{instance=\"a\"}"),
+                "Runs: pg_up must be of job=\"postgres\"",
+            ),
+            (
+                "/panels/1/targets/0",
+                json!({"rawSql": "SELECT 1 FROM incidents WHERE $__timeFilter(last_seen_at)"}),
+                "Runs: its SQL hides what fires",
+            ),
             ("/templating/list/0/query/query", json!("label_values(gone, a)"), "no metric is called gone"),
             ("/description", json!("of $workflow and $other"), "no variable is called other"),
         ] {
