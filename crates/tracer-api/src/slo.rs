@@ -12,7 +12,7 @@ use tracer_core::incident::{Cause, Finding, IncidentKind, SloBurn};
 use tracer_core::name::WorkflowName;
 use tracer_core::record::Signal;
 use tracer_core::repository::RepositoryError;
-use tracer_core::slo::{Indicator, Say, Slo, SloWatch};
+use tracer_core::slo::{Indicator, Say, Slo, SloWatch, State};
 use tracer_core::time::Timestamp;
 
 use crate::recording::{Arrival, Tracing};
@@ -68,7 +68,8 @@ impl SloSignals {
     ) -> Result<(), RepositoryError> {
         let mut failed = Ok(());
         for Standing { slo, indicators } in standings.iter().filter(|standing| standing.slo.spec().alert) {
-            for indicator in indicators {
+            // Where nothing can be judged nothing is over either: a definition may be new, or of another replica's settings.
+            for indicator in indicators.iter().filter(|indicator| indicator.state != State::NoData) {
                 let burns = indicator.burning.map(|burning| burning.severity);
                 let Some(say) = self.watch().look(slo.name(), indicator.sli, burns, now) else { continue };
                 let Some(signal) = signal_of(slo, indicator, say) else { continue };

@@ -30,6 +30,8 @@ pub const ATTEMPTS: u32 = 1_000_000;
 pub const BODY_BYTES: usize = 1024 * 1024;
 /// Most bytes in the body of an import, which carries a whole execution.
 pub const IMPORT_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes in a notification of an Alertmanager.
+pub const ALERTS_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Most steps in one imported execution.
 pub const IMPORT_STEPS: usize = 20_000;
 /// Deepest nesting of arrays and objects in a JSON body.

@@ -79,7 +79,10 @@ impl Channel {
     /// Returns whether it wants to hear of an incident.
     #[must_use]
     pub fn hears_of(&self, incident: &Incident) -> bool {
-        self.workflow.matches(incident.cause.workflow.as_str())
+        // An alert that came from elsewhere is kept there already, and would come back.
+        let comes_from_there = self.audience == Audience::State && incident.cause.kind == IncidentKind::Alert;
+        !comes_from_there
+            && self.workflow.matches(incident.cause.workflow.as_str())
             && incident.severity >= self.severity
             && (self.kinds.is_empty() || self.kinds.contains(&incident.cause.kind))
     }
@@ -88,8 +91,7 @@ impl Channel {
         let of_transition = match (self.audience, event.transition) {
             (_, Transition::Acknowledged | Transition::Snoozed) => false,
             (Audience::People, _) => event.loud,
-            // An alert that came from elsewhere is kept there already, and would come back.
-            (Audience::State, _) => incident.cause.kind != IncidentKind::Alert,
+            (Audience::State, _) => true,
             (Audience::Action, transition) => transition == Transition::Opened && event.loud,
         };
         of_transition && self.hears_of(incident)

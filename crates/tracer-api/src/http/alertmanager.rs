@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use actix_web::{post, web};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tracer_core::cohort::Cohort;
 use tracer_core::detect::Severity;
 use tracer_core::incident::{AlertNote, Cause, Finding, IncidentKind};
@@ -32,7 +33,7 @@ use crate::state::AppState;
 
 /// Most alerts in one request; `max_alerts` of Alertmanager's `webhook_configs` keeps within it.
 const MOST_ALERTS: usize = 500;
-/// Most labels of an alert that identify it: the first ones by name.
+/// Most labels of an alert that are kept: the first ones by name.
 const MOST_LABELS: usize = 32;
 /// Most characters of what an alert says.
 const SUMMARY_CHARS: usize = 1_000;
@@ -46,6 +47,12 @@ const WORKFLOW_LABELS: [&str; 4] = ["workflow_name", "workflow", "service", "job
 const STEP_LABELS: [&str; 2] = ["step_name", "step"];
 /// What an alert is about that names nothing.
 const NOTHING_NAMED: &str = "alerts";
+
+/// Under which name the digest of labels stands that are too many or too long to be kept, and how long it is.
+const DIGEST: &str = "labels_digest";
+const DIGEST_BYTES: usize = 16;
+/// How Go writes a time that is none.
+const NO_TIME: &str = "0001-01-01";
 
 /// Registers the route.
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
@@ -74,8 +81,7 @@ struct ReceivedAlert {
     /// What identifies it.
     labels: BTreeMap<String, String>,
     /// What it says: `summary` or `description`, and `runbook_url`.
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: Option<BTreeMap<String, String>>,
     /// Since when.
     #[schema(value_type = Option<String>, format = DateTime)]
     starts_at: Option<String>,
@@ -84,7 +90,10 @@ struct ReceivedAlert {
     generator_url: Option<String>,
 }
 
-impl RequestBody for Received {}
+impl RequestBody for Received {
+    // What rules say in their annotations may be long.
+    const MOST_BYTES: usize = limits::ALERTS_BODY_BYTES;
+}
 
 /// What became of the alerts.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
@@ -99,7 +108,8 @@ struct ReceivedView {
     /// Those that said nothing new.
     #[schema(example = 1)]
     unchanged: usize,
-    /// Those of which the service tells people by itself.
+    /// Those of which the service tells people by itself, and those about which nobody is to do anything: of severity
+    /// `none` or `info`.
     #[schema(example = 0)]
     ignored: usize,
 }
@@ -142,7 +152,8 @@ fn signals(alerts: Vec<ReceivedAlert>, now: Timestamp) -> Result<Vec<Signal>, Ap
     let mut signals = Vec::with_capacity(alerts.len());
     for (number, alert) in alerts.into_iter().enumerate() {
         checks.within(format!("/alerts/{number}"));
-        let since = checks.time("/startsAt", alert.starts_at.as_deref(), now).unwrap_or(now);
+        let starts_at = alert.starts_at.as_deref().filter(|text| !text.starts_with(NO_TIME));
+        let since = checks.time("/startsAt", starts_at, now).unwrap_or(now);
         let fires = match alert.status.as_str() {
             "firing" => true,
             "resolved" => false,
@@ -151,7 +162,7 @@ fn signals(alerts: Vec<ReceivedAlert>, now: Timestamp) -> Result<Vec<Signal>, Ap
                 continue;
             }
         };
-        if !is_told_by_ourselves(&alert.labels) {
+        if !is_told_by_ourselves(&alert.labels) && !asks_for_nothing(&alert.labels) {
             signals.push(signal(alert, since, fires));
         }
     }
@@ -167,8 +178,15 @@ fn is_told_by_ourselves(labels: &BTreeMap<String, String>) -> bool {
     is_ours || label(TOLD_BY.0) == Some(TOLD_BY.1)
 }
 
+/// Returns whether nobody is to do anything about it: a heartbeat such as `Watchdog`, or a mere remark.
+fn asks_for_nothing(labels: &BTreeMap<String, String>) -> bool {
+    let severity = labels.get("severity").map(|text| text.to_ascii_lowercase());
+    matches!(severity.as_deref(), Some("none" | "info"))
+}
+
 fn signal(alert: ReceivedAlert, since: Timestamp, fires: bool) -> Signal {
     let ReceivedAlert { labels, annotations, generator_url, .. } = alert;
+    let annotations = annotations.unwrap_or_default();
     let workflow =
         WORKFLOW_LABELS.iter().find_map(|name| WorkflowName::new(&cut_name(labels.get(*name)?)).ok());
     let workflow = workflow.unwrap_or_else(|| WorkflowName::from_stored(NOTHING_NAMED));
@@ -184,11 +202,27 @@ fn signal(alert: ReceivedAlert, since: Timestamp, fires: bool) -> Signal {
             runbook: annotations.get("runbook_url").cloned().and_then(address),
         })
     });
-    // The severity is how bad it is, and not what it is: an alert that becomes worse is the same incident.
-    let identity = labels.iter().filter(|(name, value)| *name != "severity" && !value.is_empty());
-    let identity = identity.take(MOST_LABELS).map(|(name, value)| (cut_name(name), cut_name(value)));
-    let cause = Cause { kind: IncidentKind::Alert, workflow, step, cohort: Cohort::of(identity) };
+    let cause = Cause { kind: IncidentKind::Alert, workflow, step, cohort: identity(&labels) };
     Signal { cause, found, execution: None }
+}
+
+/// Returns what an alert is: its labels, the severity among them, as they are to Alertmanager. One that fires as a warning
+/// and as critical is two alerts, each of which ends by itself.
+fn identity(labels: &BTreeMap<String, String>) -> Cohort {
+    let kept = labels.iter().filter(|(_, value)| !value.is_empty());
+    let cut: BTreeMap<String, String> =
+        kept.clone().take(MOST_LABELS).map(|(name, value)| (cut_name(name), cut_name(value))).collect();
+    if kept.clone().eq(&cut) {
+        return Cohort::of(cut);
+    }
+    // What was cut away tells it from others too.
+    let mut hash = Sha256::new();
+    for part in kept.flat_map(|(name, value)| [name, value]) {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize().iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    Cohort::of(cut.into_iter().chain([(DIGEST.to_owned(), digest)]))
 }
 
 /// Reads a severity as rules commonly write it; what is none of the worst is a WARNING.
@@ -244,17 +278,19 @@ mod tests {
     }
 
     #[test]
-    fn the_severity_is_not_part_of_what_an_alert_is() {
+    fn an_alert_is_all_of_its_labels() {
         let fingerprint = |severity: &str, instance: &str| {
             let labels = json!({"alertname": "A", "severity": severity, "instance": instance});
             let signal = signal_of(json!({"status": "firing", "labels": labels})).unwrap();
             (signal.cause.fingerprint(), signal.found.map(|found| found.severity()))
         };
-        let (warning, critical, other) =
-            (fingerprint("info", "a"), fingerprint("Page", "a"), fingerprint("", "b"));
-        assert_eq!((warning.0, warning.1), (critical.0, Some(Severity::Warning)));
-        assert_eq!(critical.1, Some(Severity::Critical));
-        assert_ne!(warning.0, other.0);
+        let (warning, critical) = (fingerprint("warning", "a"), fingerprint("Page", "a"));
+        assert_eq!((warning.1, critical.1), (Some(Severity::Warning), Some(Severity::Critical)));
+        assert_ne!(warning.0, critical.0);
+        assert_ne!(warning.0, fingerprint("warning", "b").0);
+        let long = |end: &str| fingerprint("warning", &format!("{}{end}", "x".repeat(300))).0;
+        assert_ne!(long("a"), long("b"), "what is cut away counts");
+        assert_eq!(long("a"), long("a"));
     }
 
     #[test]
@@ -264,6 +300,7 @@ mod tests {
         let ours = json!({"alertname": "TracerSlowStep", "kind": "slow_step", "fingerprint": "0".repeat(32)});
         assert!(signal_of(labels(ours)).is_none());
         assert!(signal_of(labels(json!({"alertname": "A", "kind": "slow_step"}))).is_some());
+        assert!(signal_of(labels(json!({"alertname": "Watchdog", "severity": "none"}))).is_none());
     }
 
     #[test]

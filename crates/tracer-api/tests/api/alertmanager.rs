@@ -61,17 +61,40 @@ async fn an_alert_is_an_incident_until_it_is_resolved() {
     // Alertmanager repeats what fires.
     let again = told(&service, &[firing]).await;
     assert_eq!(again, json!({"received": 1, "changed": 0, "unchanged": 1, "ignored": 0}));
-    let worse = told(&service, &[alert("DiskFull", "firing", "critical")]).await;
-    assert_eq!(worse["changed"], 1);
-    let over = told(&service, &[alert("DiskFull", "resolved", "critical")]).await;
+    let over = told(&service, &[alert("DiskFull", "resolved", "warning")]).await;
     assert_eq!(over["changed"], 1);
     let id = incident["incident_id"].as_str().unwrap();
     let whole = service.get(&format!("/incidents/{id}")).await.expect(200);
     let history: Vec<&str> =
         whole["history"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
-    assert_eq!(history, ["opened", "worsened", "resolved"]);
+    assert_eq!(history, ["opened", "resolved"]);
     assert_eq!(whole["resolved"]["by"], "ended");
     assert_eq!(incidents(&service).await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_a_warning_and_its_page_each_ends_by_itself() {
+    let service = start().await;
+    let both = [alert("DiskFull", "firing", "warning"), alert("DiskFull", "firing", "critical")];
+    assert_eq!(told(&service, &both).await["changed"], 2);
+    told(&service, &[both[0].clone(), alert("DiskFull", "resolved", "critical")]).await;
+    let states = |severity: &str| {
+        let path = format!("/incidents?kind=alert&severity={severity}&state=firing");
+        let service = &service;
+        async move { service.get(&path).await.expect(200)["incidents"].as_array().unwrap().len() }
+    };
+    assert_eq!((states("warning").await, states("critical").await), (1, 0));
+}
+
+#[tokio::test]
+async fn what_asks_for_nothing_is_ignored_and_long_texts_are_taken() {
+    let service = start().await;
+    let mut long = alert("Long", "firing", "warning");
+    long["annotations"] = json!({"description": "x".repeat(2_000_000)});
+    let mut bare = alert("Bare", "firing", "warning");
+    (bare["annotations"], bare["startsAt"]) = (Value::Null, json!("0001-01-01T00:00:00Z"));
+    let answer = told(&service, &[alert("Watchdog", "firing", "none"), long, bare]).await;
+    assert_eq!(answer, json!({"received": 3, "changed": 2, "unchanged": 0, "ignored": 1}));
 }
 
 #[tokio::test]

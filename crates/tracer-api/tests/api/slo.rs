@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tracer_api::slo::{SloSignals, standings};
 use tracer_core::clock::Clock as _;
+use tracer_core::slo::State;
 use tracer_core::time::Micros;
 use tracer_store::{Location, StoreConfig};
 
@@ -273,6 +274,18 @@ async fn a_budget_that_burns_is_one_incident_told_once_and_it_ends_when_executio
     service.advance(5_000);
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!((hook.calls().len(), alerting.incidents().await.len()), (1, 1));
+
+    // A replica whose definition of it is new knows nothing, and says nothing.
+    let (tracing, strange) = (&service.background.tracing, SloSignals::default());
+    for minutes in [0, 6] {
+        let mut judged = standings(tracing, tracing.now(), |_| true).await.unwrap();
+        for indicator in judged.iter_mut().flat_map(|standing| &mut standing.indicators) {
+            (indicator.state, indicator.burning) = (State::NoData, None);
+        }
+        let now = tracing.now() + Micros::from_secs(minutes * 60);
+        strange.signal(tracing, &judged, now).await.unwrap();
+    }
+    assert_eq!(alerting.incidents().await[0]["state"], "firing");
 
     // Executions succeed again: of the events of all windows fewer than one in twenty are bad.
     for _ in 0..150 {

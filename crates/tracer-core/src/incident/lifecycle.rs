@@ -18,7 +18,12 @@ use super::{
     Acknowledgement, AlertPlan, Cause, Event, Evidence, Incident, IncidentId, IncidentKind, IncidentState,
     Resolution, ResolvedBy, Told, Transition,
 };
-use crate::time::Timestamp;
+use crate::time::{Micros, Timestamp};
+
+/// What is signalled, was over, and fires again is told of once it has done so for this long after people were told that it
+/// is over: what comes and goes is still one message. Other kinds end because nothing more was found for a while, and wait
+/// for the next reminder.
+const RETURNED: Micros = Micros::from_secs(5 * 60);
 
 impl Incident {
     /// Opens an incident. `lasts` says that what was found goes on: something is stuck; `aside` that people
@@ -224,12 +229,18 @@ impl Incident {
         if is_said {
             return None;
         }
-        let regular = told.at + plan.repeat_interval;
+        let regular = told.at + if self.is_thought_over(&told) { RETURNED } else { plan.repeat_interval };
         Some(match self.snoozed_until {
             Some(until) if told.severity < self.severity => until,
             Some(until) => regular.max(until),
             None => regular,
         })
+    }
+
+    /// Returns whether people were told that it is over, by somebody who knew, and it is not.
+    fn is_thought_over(&self, told: &Told) -> bool {
+        let is_signalled = matches!(self.cause.kind, IncidentKind::SloBurn | IncidentKind::Alert);
+        is_signalled && self.state == IncidentState::Firing && !told.firing
     }
 
     fn resolve(&mut self, by: ResolvedBy, now: Timestamp) -> Event {

@@ -195,7 +195,7 @@ macro_rules! contract_tests {
                 what_is_signalled_opens_once_and_ends_when_it_is_no_longer_so,
                 what_is_signalled_becomes_worse_once_and_never_better,
                 what_goes_on_is_heard_of_and_not_let_go,
-                what_comes_back_reopens_silently,
+                what_comes_back_reopens_silently_and_is_told_if_it_stays,
                 an_alert_is_not_told_back_to_where_it_came_from,
                 signals_of_many_at_once_are_one_incident,
             ],

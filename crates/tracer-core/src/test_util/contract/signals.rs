@@ -99,7 +99,7 @@ pub async fn what_goes_on_is_heard_of_and_not_let_go(lab: Lab) {
     assert_eq!(lab.only_incident().await.resolved.map(|resolved| resolved.by), Some(ResolvedBy::Stale));
 }
 
-pub async fn what_comes_back_reopens_silently(lab: Lab) {
+pub async fn what_comes_back_reopens_silently_and_is_told_if_it_stays(lab: Lab) {
     burn(&lab, Severity::Warning).await;
     signal(&lab, IncidentKind::SloBurn, None).await;
     lab.advance(Micros::from_secs(60));
@@ -107,6 +107,13 @@ pub async fn what_comes_back_reopens_silently(lab: Lab) {
     assert_eq!((again.state, again.occurrences, again.ongoing), (IncidentState::Firing, 2, 1));
     assert_eq!(pending(&lab, "people").await, 2, "opened and resolved, and no more");
     assert_eq!(lab.only_incident().await.id, again.id);
+    lab.advance(Micros::from_secs(239));
+    assert!(lab.tend().await.is_empty());
+    lab.advance(Micros::from_secs(1));
+    assert_eq!(lab.tend().await.len(), 1, "for five minutes people have thought that it is over");
+    assert_eq!(pending(&lab, "people").await, 3);
+    lab.advance(HOUR);
+    assert!(lab.tend().await.is_empty(), "from then on it is reminded of as any other");
 }
 
 pub async fn an_alert_is_not_told_back_to_where_it_came_from(lab: Lab) {
