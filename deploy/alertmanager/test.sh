@@ -24,7 +24,6 @@ routed() {
 routed alertmanager.yml '
 tracer         alertname=WorkflowLatencyOverTarget severity=warning service=tracer slo=etl sli=latency
 tracer         alertname=TracerTooManyActiveExecutions severity=warning service=tracer workflow_name=etl
-tracer         alertname=SloBudgetExhausted severity=warning service=tracer slo=etl sli=availability
 tracer         alertname=SomebodyElses severity=critical
 people         alertname=TracerDown severity=critical service=tracer job=tracer
 people         alertname=TracerRestarts severity=critical service=tracer job=tracer
@@ -38,6 +37,7 @@ seen-here      alertname=TracerAlert severity=critical kind=alert fingerprint=01
 seen-here      alertname=WorkflowHighFailureRatio severity=warning service=tracer told_by=tracer workflow_name=etl
 seen-here      alertname=SloBurnFast severity=critical service=tracer told_by=tracer slo=etl sli=availability
 seen-here      alertname=SloBurn severity=critical service=tracer told_by=tracer slo=etl sli=availability
+seen-here      alertname=SloBudgetExhausted severity=warning service=tracer told_by=tracer slo=etl sli=availability
 seen-here      alertname=SloBurnSlow severity=warning service=tracer told_by=tracer slo=etl sli=availability
 '
 
@@ -98,6 +98,7 @@ heard|TracerDown severity=warning service=tracer job=tracer instance=a|TracerOut
 quiet|TracerStoreAway severity=critical service=tracer job=tracer|SloBudgetExhausted severity=warning service=tracer slo=etl sli=latency
 quiet|TracerRestarts severity=critical service=tracer job=tracer|TracerRestarts severity=warning service=tracer job=tracer instance=a
 quiet|SloBurn severity=critical service=tracer told_by=tracer slo=etl sli=latency|WorkflowLatencyOverTarget severity=warning service=tracer slo=etl sli=latency
+quiet|SloBurnSlow severity=warning service=tracer told_by=tracer slo=etl sli=latency|WorkflowLatencyOverTarget severity=warning service=tracer slo=etl sli=latency
 heard|SloBurn severity=critical service=tracer told_by=tracer slo=etl sli=availability|WorkflowLatencyOverTarget severity=warning service=tracer slo=etl sli=latency
 heard|SloBurn severity=critical service=tracer told_by=tracer slo=etl sli=latency|SloBudgetExhausted severity=warning service=tracer slo=orders sli=latency
 ALERTS
