@@ -11,7 +11,7 @@ use super::fake_slack::{FakeSlack, Mood};
 use super::helpers::{Service, settings_of, start_over};
 
 /// A service whose dispatcher runs, on a clock that is thirty times as fast as it should be.
-struct Alerting {
+pub(super) struct Alerting {
     service: Service,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -31,7 +31,8 @@ impl std::ops::Deref for Alerting {
     }
 }
 
-async fn start(text: &str) -> Alerting {
+/// Starts one with what a file says.
+pub(super) async fn start(text: &str) -> Alerting {
     let settings = settings_of(text);
     let policy = tracer_api::policy::policy(&settings);
     let service = start_over(&settings, StoreConfig::at(Location::Memory), policy).await;

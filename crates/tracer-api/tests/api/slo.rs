@@ -1,6 +1,5 @@
 //! Service level objectives: what is answered of them, shown as metrics, and told to people.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use tracer_core::slo::State;
 use tracer_core::time::Micros;
 use tracer_store::{Location, StoreConfig};
 
+use super::alerts;
 use super::fake_slack::FakeSlack;
 use super::helpers::{Service, id_of, settings_of, start, start_over};
 
@@ -195,70 +195,42 @@ async fn what_is_imported_counts_when_it_was() {
     assert_eq!(events, [0, 0, 0, 0, 1, 1]);
 }
 
-/// Runs beside a test until it is dropped: the dispatcher, on a clock that is thirty times as fast as it should be.
-struct Alerting {
-    service: Service,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Drop for Alerting {
-    fn drop(&mut self) {
-        self.service.stopping.cancel();
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+/// Judges as two replicas do, again and again.
+async fn judge(service: &Service, other: &SloSignals) {
+    let tracing = &service.background.tracing;
+    for _ in 0..3 {
+        service.background.judge_slos().await.unwrap();
+        let now = tracing.now();
+        let judged = standings(tracing, now, |_| true).await.unwrap();
+        other.signal(tracing, &judged, now).await.unwrap();
     }
 }
 
-impl Alerting {
-    async fn start(text: &str) -> Self {
-        let service = start_promising(text).await;
-        let clock = Arc::clone(&service.clock);
-        let ticking = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                clock.advance(Micros::from_millis(300));
-            }
-        });
-        let dispatching = tokio::spawn(Arc::clone(&service.dispatcher).run(service.stopping.clone()));
-        Self { service, tasks: vec![ticking, dispatching] }
-    }
-
-    /// Judges as two replicas do, again and again.
-    async fn judge(&self, other: &SloSignals) {
-        let tracing = &self.service.background.tracing;
-        for _ in 0..3 {
-            self.service.background.judge_slos().await.unwrap();
-            let now = tracing.now();
-            let judged = standings(tracing, now, |_| true).await.unwrap();
-            other.signal(tracing, &judged, now).await.unwrap();
-        }
-    }
-
-    async fn incidents(&self) -> Vec<Value> {
-        let found = self.service.get("/incidents").await.expect(200);
-        found["incidents"].as_array().unwrap().clone()
-    }
+async fn incidents(service: &Service) -> Vec<Value> {
+    let found = service.get("/incidents").await.expect(200);
+    found["incidents"].as_array().unwrap().clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_budget_that_burns_is_one_incident_told_once_and_it_ends_when_executions_succeed_again() {
     let hook = FakeSlack::start();
     // Failures are told by objectives only: otherwise their rate would be an incident as well.
-    let alerting = Alerting::start(&format!(
+    let alerting = alerts::start(&format!(
         "[alerts]\nfailure_rate = 1.0\n[[channel]]\nname = \"slo-hook\"\ntype = \"webhook\"\nurl = \"{}/hook\"\n\
          [[slo]]\nname = \"checkout\"\nworkflow = \"checkout-*\"\nobjective = 0.95\nmin_events = 5\n\
          [[slo]]\nname = \"silent\"\nworkflow = \"checkout-*\"\nobjective = 0.95\nmin_events = 5\nalert = false\n",
         hook.url
     ))
     .await;
-    let (service, other) = (&alerting.service, SloSignals::default());
-    alerting.judge(&other).await;
+    let (service, other): (&Service, _) = (&alerting, SloSignals::default());
+    judge(service, &other).await;
     let mut failed = String::new();
     for _ in 0..6 {
         failed = runs(service, "checkout-shop", "failed", 5).await;
     }
-    alerting.judge(&other).await;
+    judge(service, &other).await;
     let told = hook.wait_for("/hook", 1).await;
-    let [incident] = <[Value; 1]>::try_from(alerting.incidents().await).unwrap();
+    let [incident] = <[Value; 1]>::try_from(incidents(service).await).unwrap();
     let shown = [&incident["kind"], &incident["severity"], &incident["workflow_name"], &incident["state"]];
     assert_eq!(shown, ["slo_burn", "CRITICAL", "checkout-*", "firing"]);
     assert_eq!(incident["cohort"], json!({"slo": "checkout", "sli": "availability"}));
@@ -270,10 +242,10 @@ async fn a_budget_that_burns_is_one_incident_told_once_and_it_ends_when_executio
     // It goes on: nobody hears of it again.
     service.advance(120_000);
     runs(service, "checkout-shop", "failed", 5).await;
-    alerting.judge(&other).await;
+    judge(service, &other).await;
     service.advance(5_000);
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert_eq!((hook.calls().len(), alerting.incidents().await.len()), (1, 1));
+    assert_eq!((hook.calls().len(), incidents(service).await.len()), (1, 1));
 
     // A replica whose definition of it is new knows nothing, and says nothing.
     let (tracing, strange) = (&service.background.tracing, SloSignals::default());
@@ -285,27 +257,23 @@ async fn a_budget_that_burns_is_one_incident_told_once_and_it_ends_when_executio
         let now = tracing.now() + Micros::from_secs(minutes * 60);
         strange.signal(tracing, &judged, now).await.unwrap();
     }
-    assert_eq!(alerting.incidents().await[0]["state"], "firing");
+    assert_eq!(incidents(service).await[0]["state"], "firing");
 
     // Executions succeed again: of the events of all windows fewer than one in twenty are bad.
     for _ in 0..150 {
         runs(service, "checkout-shop", "completed", 5).await;
     }
-    alerting.judge(&other).await;
-    assert_eq!(
-        alerting.incidents().await[0]["state"],
-        "firing",
-        "it may come back: it must hold for a while"
-    );
+    judge(service, &other).await;
+    assert_eq!(incidents(service).await[0]["state"], "firing", "it may come back: it must hold for a while");
     assert_eq!(service.get("/slo/checkout").await.expect(200)["indicators"][0]["state"], "ok");
     service.advance(300_000);
-    alerting.judge(&other).await;
+    judge(service, &other).await;
     let told = hook.wait_for("/hook", 2).await;
     assert_eq!(told[1]["transition"], "resolved", "{}", told[1]);
-    let [incident] = <[Value; 1]>::try_from(alerting.incidents().await).unwrap();
+    let [incident] = <[Value; 1]>::try_from(incidents(service).await).unwrap();
     assert_eq!(incident["state"], "resolved");
     service.advance(300_000);
-    alerting.judge(&other).await;
+    judge(service, &other).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(hook.calls().len(), 2);
 }
