@@ -9,7 +9,8 @@
 //! People are told when it opens, when it becomes worse, every [`AlertPlan::repeat_interval`] while it lasts,
 //! and when it is over; of the end only those who were last told that it fires. One that neither goes on nor
 //! happens again is repeated once. Reopening is silent, so that
-//! what comes and goes is one message and not many. While it is snoozed nobody is told anything but its end; while
+//! what comes and goes is one message and not many; of what is signalled people are told five minutes after they were
+//! told that it is over, if it still fires. While it is snoozed nobody is told anything but its end; while
 //! it is acknowledged nobody is reminded; both end with the incident.
 //!
 //! Not here: which findings are of which cause (`record::alerting`), and who is told (`routing`).

@@ -300,3 +300,13 @@ fn an_incident_survives_its_json() {
     let text = serde_json::to_string(&incident).unwrap();
     assert_eq!(serde_json::from_str::<Incident>(&text).unwrap(), incident);
 }
+
+#[test]
+fn no_history_remembers_what_is_found_by_its_signals() {
+    for kind in IncidentKind::ALL {
+        let mut alarm = Alarm::default();
+        alarm.mark(kind);
+        let is_signalled = matches!(kind, IncidentKind::SloBurn | IncidentKind::Alert);
+        assert_eq!(alarm.is_marked(kind), !is_signalled, "{kind:?}");
+    }
+}

@@ -287,15 +287,15 @@ pub(super) fn of_workflow(kind: IncidentKind, workflow: &WorkflowName) -> Cause 
 }
 
 /// A finding on its way to its incident.
-struct Found {
-    evidence: Evidence,
+pub(super) struct Found {
+    pub(super) evidence: Evidence,
     /// Whether it is not one that was counted before and has become worse.
-    is_new: bool,
+    pub(super) is_new: bool,
     /// Whether what was found goes on, and did not before.
-    lasts: bool,
+    pub(super) lasts: bool,
     /// Whether people are told of it otherwise.
-    aside: bool,
-    simulated: bool,
+    pub(super) aside: bool,
+    pub(super) simulated: bool,
 }
 
 impl Found {
@@ -305,7 +305,13 @@ impl Found {
 }
 
 /// Brings a finding to the incident of its cause, and opens one if there is none.
-fn find(alerting: &Alerting, cause: Cause, found: Found, now: Timestamp, set: &mut WorkingSet) -> IncidentId {
+pub(super) fn find(
+    alerting: &Alerting,
+    cause: Cause,
+    found: Found,
+    now: Timestamp,
+    set: &mut WorkingSet,
+) -> IncidentId {
     let plan = &alerting.plan;
     let Found { evidence, is_new, lasts, aside, simulated } = found;
     if let Some(mut incident) = current(&cause, set).cloned() {
@@ -352,44 +358,13 @@ fn calm_down(alerting: &Alerting, cause: &Cause, now: Timestamp, set: &mut Worki
     }
 }
 
-/// Something that is signalled, and changes an incident.
-pub(super) struct Sighted {
-    pub(super) cause: Cause,
-    pub(super) evidence: Evidence,
-    /// Whether it was not so when it was last signalled.
-    pub(super) is_new: bool,
-}
-
-/// Brings what is signalled to its incident.
-pub(super) fn sighted(
-    alerting: &Alerting,
-    sighted: Sighted,
-    now: Timestamp,
-    set: &mut WorkingSet,
-) -> IncidentId {
-    let Sighted { cause, evidence, is_new } = sighted;
-    let found = Found { evidence, is_new, lasts: is_new, aside: false, simulated: false };
-    find(alerting, cause, found, now, set)
-}
-
-/// Ends the incident of what is no longer signalled.
-pub(super) fn no_longer(
-    alerting: &Alerting,
-    mut incident: Incident,
-    now: Timestamp,
-    set: &mut WorkingSet,
-) -> IncidentId {
-    let event = incident.ended(now, &alerting.plan);
-    change(alerting, incident, event, now, set)
-}
-
 pub(super) fn current<'a>(cause: &Cause, set: &'a WorkingSet) -> Option<&'a Incident> {
     // There are few: those that this batch loaded or opened.
     set.incidents.values().find(|incident| incident.is_current && incident.cause == *cause)
 }
 
 /// Writes an incident, what happened to it if anything did, and what is to be told of that.
-fn change(
+pub(super) fn change(
     alerting: &Alerting,
     incident: Incident,
     event: Option<Event>,

@@ -3,7 +3,7 @@
 //! Invariant: what says nothing new changes nothing, so that every replica may say it as often as it likes.
 //! Not here: how incidents live (`incident`), and who judges (`slo`, and whoever sends alerts).
 
-use super::alerting::{self, Sighted};
+use super::alerting::{self, Found};
 use super::apply::{fresh, repeated};
 use super::command::Signal;
 use super::outcome::{Answer, Outcome};
@@ -15,6 +15,7 @@ use crate::time::{Micros, Timestamp};
 
 /// Brings a signal to the incident of its cause: opens, worsens or ends it, or notes that it goes on.
 pub(super) fn signal(policy: &Policy, signal: &Signal, now: Timestamp, set: &mut WorkingSet) -> Answer {
+    let alerting = policy.alerting();
     let known = alerting::current(&signal.cause, set);
     let id = match (&signal.found, known) {
         (Some(finding), Some(incident)) if !is_news(incident, finding, now) => None,
@@ -22,12 +23,13 @@ pub(super) fn signal(policy: &Policy, signal: &Signal, now: Timestamp, set: &mut
             let is_new = known.is_none_or(|incident| incident.state == IncidentState::Resolved);
             let finding = finding.clone();
             let evidence = Evidence { execution: signal.execution, step: None, finding };
-            let sighted = Sighted { cause: signal.cause.clone(), evidence, is_new };
-            Some(alerting::sighted(policy.alerting(), sighted, now, set))
+            let found = Found { evidence, is_new, lasts: is_new, aside: false, simulated: false };
+            Some(alerting::find(alerting, signal.cause.clone(), found, now, set))
         }
         (None, Some(incident)) if incident.state == IncidentState::Firing => {
-            let incident = incident.clone();
-            Some(alerting::no_longer(policy.alerting(), incident, now, set))
+            let mut incident = incident.clone();
+            let event = incident.ended(now, &alerting.plan);
+            Some(alerting::change(alerting, incident, event, now, set))
         }
         (None, Some(_) | None) => None,
     };
